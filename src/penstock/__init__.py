@@ -1,0 +1,67 @@
+"""Move very many files through research-data platforms whose APIs are rationed.
+
+    import asyncio, penstock
+
+    report = asyncio.run(penstock.copy("cavatica:me/project", "data/"))
+
+Public names are loaded when first used, so that `import penstock` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.api import Entry, Plan, Report, check, copy, list_, plan
+    from penstock.core.errors import (
+        Interrupted,
+        PenstockError,
+        RunStopped,
+        TokenRefused,
+        TransferError,
+        UsageError,
+    )
+    from penstock.core.report import Line, Summary
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Entry",
+    "Interrupted",
+    "Line",
+    "PenstockError",
+    "Plan",
+    "Report",
+    "RunStopped",
+    "Summary",
+    "TokenRefused",
+    "TransferError",
+    "UsageError",
+    "__version__",
+    "check",
+    "copy",
+    "list_",
+    "plan",
+]
+
+_HOMES = {
+    "penstock.api": ("Entry", "Plan", "Report", "check", "copy", "list_", "plan"),
+    "penstock.core.errors": (
+        "Interrupted",
+        "PenstockError",
+        "RunStopped",
+        "TokenRefused",
+        "TransferError",
+        "UsageError",
+    ),
+    "penstock.core.report": ("Line", "Summary"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public name, from the module that defines it."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'penstock' has no attribute {name!r}")

@@ -1,0 +1,791 @@
+"""The library: `copy`, `plan`, `list_`, `check`. Composes the engine; decides nothing of its own.
+
+Everything is a coroutine; there is no global state. Several runs may go on in one event loop, and
+share a quota where endpoint and token are the same. Options are keyword-only and mean what the
+command's options of the same names mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from penstock.config import Settings, load, state_dir
+from penstock.core.errors import (
+    Interrupted,
+    PenstockError,
+    Refused,
+    RunStopped,
+    TableError,
+    UsageError,
+)
+from penstock.core.events import Event, RunEnded, RunStarted
+from penstock.core.globs import Rule, select
+from penstock.core.lifecycle import State
+from penstock.core.locations import Local, Location, Remote, Url, parse
+from penstock.core.model import Page, Place
+from penstock.core.plan import Cost, check_part_size, estimate
+from penstock.core.report import Line, Summary
+from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
+from penstock.core.transfers import Choices, Compare, DownTransfer, OnConflict, UpTransfer
+from penstock.core.units import parse_duration, parse_size
+from penstock.engine.clock import Clock
+from penstock.engine.context import Context
+from penstock.engine.files import hop, new_digest
+from penstock.engine.folders import Folders as RemoteFolders
+from penstock.engine.ledger import Ledger
+from penstock.engine.openuploads import OpenUploads
+from penstock.engine.planner import (
+    Deliver,
+    DownloadPlanner,
+    Planned,
+    Selecting,
+    Unmoved,
+    UploadPlanner,
+)
+from penstock.engine.reports import ReportWriter
+from penstock.engine.scheduler import FILES_AT_ONCE, Limits, Scheduler, Stop, TooManyFailures
+from penstock.engine.slots import SqliteSlotStore
+from penstock.engine.survey import Surveyor, no_such_place
+from penstock.engine.upload import abandon
+from penstock.session import Folders, Session, ledger_in, open_session, platform_of
+
+T = TypeVar("T")
+
+# Bytes a second a plan reckons with where no earlier run has measured any. A guess.
+ASSUMED_RATE = 50_000_000
+_RATE = "bytes a second"
+_MEASURABLE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. `exit_code` is the command's; `path` holds a line for each transfer."""
+
+    summary: Summary
+    exit_code: int
+    path: Path
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return self.exit_code == 0
+
+    def lines(self) -> Iterator[Line]:
+        """Every transfer's line, in the order they ended. Read from disk as it is asked for."""
+        with self.path.open(encoding="utf-8", errors="surrogateescape") as file:
+            for text in file:
+                yield Line(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a copy would do. Sizes in bytes, times in seconds.
+
+    `api_requests` are those the copy would send from now on, `spent` those this plan has. `binds`
+    says whether quota or bandwidth decides the time.
+    """
+
+    profile: str
+    files: int
+    bytes: int
+    skipped: int
+    failed: int
+    folders: int
+    api_requests: int
+    proving: int
+    windows: int
+    quota: int
+    window_s: float
+    seconds: float
+    quota_s: float
+    bandwidth_s: float
+    rate: int
+    rate_is_measured: bool
+    binds: str
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing. `location` can be used as a location again."""
+
+    kind: str
+    location: str
+    name: str
+    id: str | None = None
+    size: int | None = None
+    modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A command, read: what goes where, through which profile."""
+
+    sources: tuple[Local | Remote, ...]
+    destination: Local | Remote
+    profile: str
+    rows: tuple[ManifestRow, ...] | None = None
+    rows_root: str = "."
+
+    @property
+    def uploads(self) -> bool:
+        """Whether files go to the platform."""
+        return isinstance(self.destination, Remote)
+
+
+def _folders(state: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Folders:
+    own = state_dir(environ)
+    return Folders(Path(state) if state is not None else own, own)
+
+
+def _settings(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Settings:
+    return load(environ, config_file=Path(config) if config is not None else None)
+
+
+def _enum(kind: Callable[[str], T], value: str, option: str, known: Iterable[str]) -> T:
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{option} is one of {', '.join(known)}, not {value!r}") from None
+
+
+def _choices(
+    compare: str,
+    on_conflict: str,
+    strict: bool,  # noqa: FBT001 - an option, passed on
+    checksum: Sequence[str],
+    part_size: int | str | None,
+    partial_dir: str | os.PathLike[str] | None,
+    times: bool,  # noqa: FBT001
+) -> Choices:
+    names = (checksum,) if isinstance(checksum, str) else tuple(checksum)
+    for name in names:
+        try:
+            if new_digest(name).digest_size == 0:
+                raise UsageError(f"the digest {name} has no fixed length and cannot be reported")
+        except ValueError:
+            raise UsageError(
+                f"no digest is called {name!r} here; sha256, sha1, md5 and sha512 always are"
+            ) from None
+    size = parse_size(part_size) if part_size is not None else None
+    if size is not None and size < 1:
+        raise UsageError("a part size is at least one byte")
+    return Choices(
+        compare=_enum(Compare, compare, "compare", (c.value for c in Compare)),
+        on_conflict=_enum(OnConflict, on_conflict, "on_conflict", (c.value for c in OnConflict)),
+        strict=strict,
+        checksums=names,
+        part_size=size,
+        partial_dir=os.path.abspath(partial_dir) if partial_dir is not None else None,  # noqa: PTH100
+        times=times,
+    )
+
+
+async def _job(
+    locations: Sequence[str | os.PathLike[str]],
+    settings: Settings,
+    manifest: str | os.PathLike[str] | None,
+    encoding: str | None,
+    only_status: str | None,
+) -> _Job:
+    """The command as a job.
+
+    Raises `UsageError` for a combination that cannot be: nothing is asked to find out.
+    """
+    parsed = [_location(os.fspath(text), settings) for text in locations]
+    least = 1 if manifest is not None else 2
+    if len(parsed) < least:
+        raise UsageError("a copy needs at least one SOURCE and a DESTINATION")
+    *sources, destination = parsed
+    rows = None
+    root = str(Path(manifest).parent) if manifest is not None else "."
+    if manifest is not None:
+        rows = await hop(_read_rows, Path(manifest), encoding, only_status)
+        if len(sources) > 1:
+            raise UsageError("with a manifest, give no SOURCE, or the one its paths are below")
+        if sources and isinstance(sources[0], Local):
+            root = sources[0].path
+    remote = [source for source in sources if isinstance(source, Remote)]
+    if isinstance(destination, Remote):
+        if remote:
+            raise UsageError(
+                "from platform to platform is not possible yet: copy to a local folder first"
+            )
+        return _Job(tuple(sources), destination, destination.profile, rows, root)
+    if len(remote) < len(sources):
+        raise UsageError(
+            "neither side is a platform: write PROFILE:PATH for one (profiles: "
+            f"{', '.join(sorted(settings.profiles))})"
+        )
+    profiles = {source.profile for source in remote} or _profiles_in(rows or (), settings)
+    if len(profiles) != 1:
+        raise UsageError(
+            "a run fetches from one profile"
+            + (f", not from {', '.join(sorted(profiles))}" if profiles else ": name one as a SOURCE")
+        )
+    return _Job(tuple(remote), destination, profiles.pop(), rows, root)
+
+
+def _profiles_in(rows: Iterable[ManifestRow], settings: Settings) -> set[str]:
+    found = set()
+    for row in rows:
+        if ":" in row.source:
+            location = parse(row.source, settings.profiles)
+            if isinstance(location, Remote):
+                found.add(location.profile)
+    return found
+
+
+def _location(text: str, settings: Settings) -> Local | Remote:
+    location: Location = parse(text, settings.profiles)
+    if isinstance(location, Url):
+        raise UsageError(f"{location.redacted}: plain URLs cannot be copied by this version")
+    return location
+
+
+def _read_rows(path: Path, encoding: str | None, only_status: str | None) -> tuple[ManifestRow, ...]:
+    try:
+        with path.open("rb") as file:
+            chunks = iter(lambda: file.read(1 << 20), b"")
+            rows = read_manifest(
+                decode_lines(chunks, encoding=encoding, table=str(path)), table=str(path)
+            )
+            return tuple(only(rows, only_status) if only_status is not None else rows)
+    except OSError as error:
+        raise TableError(f"the manifest {path} cannot be read: {error.strerror}") from error
+
+
+def _rules(
+    rules: Sequence[Rule] | None, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[Rule, ...]:
+    if rules is not None:
+        return tuple(rules)
+    included = (include,) if isinstance(include, str) else include
+    excluded = (exclude,) if isinstance(exclude, str) else exclude
+    return (*(Rule(True, p) for p in included), *(Rule(False, p) for p in excluded))
+
+
+@asynccontextmanager
+async def _prepared(
+    job: _Job,
+    settings: Settings,
+    folders: Folders,
+    *,
+    emit: Callable[[Event], None],
+    clock: Clock,
+    concurrency: int | None,
+    retries: int | None,
+) -> AsyncIterator[tuple[Session, Ledger, Surveyor]]:
+    async with (
+        ledger_in(folders, clock) as ledger,
+        open_session(
+            settings.profile(job.profile),
+            settings,
+            folders=folders,
+            emit=emit,
+            clock=clock,
+            concurrency=concurrency,
+            retries=retries,
+        ) as session,
+    ):
+        yield session, ledger, Surveyor(session.exchange, ledger, emit)
+
+
+async def _planner(
+    job: _Job,
+    settings: Settings,
+    session: Session,
+    surveyor: Surveyor,
+    selecting: Selecting,
+    choices: Choices,
+    deliver: Deliver,
+) -> tuple[Callable[[], object], RemoteFolders | None]:
+    """What plans the job when called, and the remote folders it sends to."""
+    common = (job.profile, session.exchange, surveyor, selecting, session.clock, deliver)
+    if isinstance(job.destination, Remote):
+        sources = [source for source in job.sources if isinstance(source, Local)]
+        for source in sources:
+            if not await hop(os.path.lexists, source.path):
+                raise UsageError(f"{source.path} does not exist")
+        up = UploadPlanner(*common, on_conflict=choices.on_conflict)
+        rows = job.rows
+        folders = await up.resolve(job.destination, sources, rows=rows is not None)
+        if rows is not None:
+            return (lambda: up.plan_rows(rows, job.rows_root)), folders
+        return (lambda: up.plan_sources(sources)), folders
+    down = DownloadPlanner(*common, profiles=settings.profiles)
+    remote = [source for source in job.sources if isinstance(source, Remote)]
+    local = job.destination
+    if local.folder_like or len(remote) > 1 or job.rows is not None:
+        if await hop(Path(local.path).is_file):
+            raise UsageError(f"{local} is a file; a folder is needed there")
+    if job.rows is not None:
+        rows, root = job.rows, remote[0] if remote else None
+        return (lambda: down.plan_rows(rows, root, local)), None
+    return (lambda: down.plan_sources(remote, local)), None
+
+
+async def copy(
+    *locations: str | os.PathLike[str],
+    state: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    manifest: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    only: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    rules: Sequence[Rule] | None = None,
+    follow: bool = False,
+    keep_names: bool = False,
+    min_age: float | str = 0,
+    checksum: Sequence[str] = (),
+    compare: str = "digest",
+    on_conflict: str = "fail",
+    strict: bool = False,
+    concurrency: int | None = None,
+    part_size: int | str | None = None,
+    retries: int | None = None,
+    max_failures: int | None = None,
+    deadline: float | str | None = None,
+    times: bool = False,
+    partial_dir: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    stop: Stop | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Report:
+    """Moves files between a platform and local paths; the report of what became of each.
+
+    `locations` are the sources, then the destination. Safe to run again: what is verified is not
+    moved again, and what was under way carries on. `rules` is `include` and `exclude` in one
+    order, the last match winning. `on_event` is called with each event (`penstock.core.events`) as
+    it happens, in the event loop: it must be quick.
+
+    Raises `UsageError` where the arguments make no sense (nothing moved), and `RunStopped` where
+    the run ended early for a cause all transfers share, `Interrupted` among them; its `report` is
+    then what became of each transfer until there. A single file's failure raises nothing:
+    `Report.ok` tells. Cancelled, it leaves no task and no open socket, and the same call carries on.
+    """
+    environ = os.environ if environ is None else environ
+    settings = _settings(config, environ)
+    choices = _choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
+    selecting = Selecting(
+        select(_rules(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
+    )
+    if concurrency is not None and concurrency < 1:
+        raise UsageError("the concurrency is at least 1")
+    job = await _job(locations, settings, manifest, encoding, only)
+    profile = settings.profile(job.profile)
+    if choices.part_size is not None and job.uploads:
+        check_part_size(choices.part_size, platform_of(profile).traits)
+    folders = _folders(state, environ)
+    emit = on_event or (lambda _: None)
+    clock = Clock.running()
+    run = _run_id(clock)
+    stop = stop if stop is not None else Stop()
+    summary = Summary(run)
+    began_s = clock.now_s()
+    wanted = Path(report) if report is not None else None
+    shown = tuple(str(source) for source in job.sources)
+    stopped: PenstockError | None = None
+    async with _prepared(
+        job, settings, folders, emit=emit, clock=clock, concurrency=concurrency, retries=retries
+    ) as (session, ledger, surveyor):
+        deliver_to = _Deliveries()
+        plan_all, remote_folders = await _planner(
+            job, settings, session, surveyor, selecting, choices, deliver_to
+        )
+        emit(RunStarted(run, shown, str(job.destination)))
+        await ledger.begin_run(run, shown, str(job.destination))
+        context = Context(
+            run,
+            session.exchange,
+            ledger,
+            clock,
+            choices,
+            emit,
+            OpenUploads(session.exchange, ledger),
+            remote_folders,
+        )
+        with ReportWriter(folders.state / "reports", run, wanted) as writer:
+            width = Limits(max_failures, max(FILES_AT_ONCE, 2 * (concurrency or 0)))
+            if concurrency is not None:
+                width.files_at_once = min(width.files_at_once, max(2 * concurrency, 4))
+            scheduler = Scheduler(context, summary, writer.write, stop, width)
+
+            async def planning(deliver: Deliver) -> None:
+                deliver_to.use(deliver)
+                await plan_all()  # type: ignore[misc]
+
+            try:
+                await _until(deadline, stop, scheduler.run(planning))
+                if not stop.asked and remote_folders is not None:
+                    await _abort_orphans(context, job)
+            except RunStopped as error:
+                stopped = error
+            finally:
+                _account(summary, session, clock.now_s() - began_s)
+                with anyio.CancelScope(shield=True):
+                    await _remember_rate(ledger, session, summary)
+                    await ledger.end_run(run, summary.json())
+        path = writer.path
+    emit(RunEnded(summary.json()))
+    if stopped is None and stop.asked:
+        stopped = Interrupted(
+            f"stopped ({stop.reason}): what is proved is kept; run the same command to carry on"
+        )
+    code = _exit_code(summary, stopped)
+    result = Report(summary, code, path)
+    if stopped is not None and not isinstance(stopped, TooManyFailures):
+        stopped.report = result  # type: ignore[attr-defined]
+        raise stopped
+    return result
+
+
+class _Deliveries:
+    """Hands a planner's batches on to whoever came to take them."""
+
+    def __init__(self) -> None:
+        self._deliver: Deliver | None = None
+
+    def use(self, deliver: Deliver) -> None:
+        """Batches go to `deliver` from now on."""
+        self._deliver = deliver
+
+    async def __call__(self, batch: Sequence[Planned]) -> None:
+        assert self._deliver is not None
+        await self._deliver(batch)
+
+
+async def _until(deadline: float | str | None, stop: Stop, work: object) -> None:
+    """The work done, or asked to stop when the deadline passed."""
+    if deadline is None:
+        await work  # type: ignore[misc]
+        return
+    seconds = parse_duration(deadline)
+
+    async def watch() -> None:
+        await anyio.sleep(seconds)
+        stop.ask("the deadline passed")
+
+    from penstock.engine.groups import task_group  # noqa: PLC0415 - used by runs with a deadline only
+
+    async with task_group() as group:
+        group.start_soon(watch)
+        await work  # type: ignore[misc]
+        group.cancel_scope.cancel()
+
+
+async def _abort_orphans(context: Context, job: _Job) -> None:
+    """Uploads of earlier runs of this job whose source is gone are aborted; none is left open."""
+    place = context.exchange.platform.place(_path_of(job.destination))
+    for row in await context.ledger.left_open(context.exchange.platform.endpoint, place.container):
+        if not await hop(os.path.lexists, row.identity.local_path):
+            await abandon(context, row)
+
+
+def _path_of(location: Local | Remote) -> str:
+    assert isinstance(location, Remote)
+    return f"id={location.id}" if location.id is not None else location.path
+
+
+def _account(summary: Summary, session: Session, seconds: float) -> None:
+    name, total = session.profile.name, session.exchange.total
+    summary.api_requests = {name: total.api_requests}
+    summary.rejected_by_quota = {name: total.refused_by_quota}
+    summary.waited_for_quota_s = round(session.limiter.waited_s, 3)
+    summary.seconds = round(seconds, 3)
+
+
+async def _remember_rate(ledger: Ledger, session: Session, summary: Summary) -> None:
+    busy_s = summary.seconds - summary.waited_for_quota_s
+    if summary.bytes >= _MEASURABLE_BYTES and busy_s > 0:
+        endpoint = session.exchange.platform.endpoint
+        await ledger.remember_fact(endpoint, _RATE, str(int(summary.bytes / busy_s)))
+
+
+def _exit_code(summary: Summary, stopped: PenstockError | None) -> int:
+    if isinstance(stopped, Interrupted):
+        return 130
+    if isinstance(stopped, TooManyFailures):
+        return 1
+    if stopped is not None:
+        return 3
+    return 1 if summary.failed else 0
+
+
+def _run_id(clock: Clock) -> str:
+    at = datetime.fromtimestamp(clock.wall_at(), UTC)
+    return f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+@dataclass(slots=True)
+class _Costing:
+    """Adds up what a plan delivers, as the ledger stands."""
+
+    session: Session
+    ledger: Ledger
+    choices: Choices
+    cost: Cost = field(default_factory=Cost)
+    proving: int = 0
+    new_folders: set[str] = field(default_factory=set)
+
+    async def deliver(self, batch: Sequence[Planned]) -> None:
+        """The batch is added."""
+        from penstock.engine.scheduler import _proved_rows  # noqa: PLC0415,PLC2701
+
+        moving = [planned for planned in batch if not isinstance(planned, Unmoved)]
+        for planned in batch:
+            if isinstance(planned, Unmoved):
+                self.cost.skipped += planned.state is State.SKIPPED
+                self.cost.failed += planned.state is State.FAILED
+        rows = await self.ledger.lookup([transfer.identity for transfer in moving])
+        proved = await hop(_proved_rows, moving, rows, strict=self.choices.strict)
+        for transfer, is_proved in zip(moving, proved, strict=True):
+            if is_proved:
+                self.cost.skipped += 1
+            elif isinstance(transfer, UpTransfer):
+                self._up(transfer)
+            else:
+                await self._down(transfer)
+
+    def _up(self, transfer: UpTransfer) -> None:
+        traits = self.session.exchange.platform.traits
+        existing = transfer.existing
+        if existing is not None and self._settles(existing.size == transfer.found.size):
+            return
+        self.cost.add_upload(transfer.found.size, traits, self.choices.part_size)
+        if transfer.folder.id is None and transfer.folder.path:
+            self.new_folders.add(transfer.folder.path)
+
+    async def _down(self, transfer: DownTransfer) -> None:
+        size = transfer.file.size or 0
+        exists = await hop(os.path.isfile, transfer.local_path)
+        if exists:
+            found = await hop(os.path.getsize, transfer.local_path)
+            if self._settles(found == transfer.file.size, by_manifest=bool(transfer.promised)):
+                return
+        self.cost.add_download(size, self.session.exchange.platform.traits)
+
+    def _settles(self, same_size: bool, *, by_manifest: bool = False) -> bool:  # noqa: FBT001
+        """Whether a file that is there already is not moved, as far as a plan can tell."""
+        if same_size:
+            if self.choices.compare is Compare.DIGEST and not by_manifest:
+                self.proving += 1
+                self.cost.api_requests += 1
+            self.cost.skipped += 1
+            return True
+        if self.choices.on_conflict is OnConflict.SKIP:
+            self.cost.skipped += 1
+            return True
+        if self.choices.on_conflict is OnConflict.FAIL:
+            self.cost.failed += 1
+            return True
+        return False
+
+
+async def plan(
+    *locations: str | os.PathLike[str],
+    state: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    manifest: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    only: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    rules: Sequence[Rule] | None = None,
+    follow: bool = False,
+    keep_names: bool = False,
+    min_age: float | str = 0,
+    checksum: Sequence[str] = (),
+    compare: str = "digest",
+    on_conflict: str = "fail",
+    strict: bool = False,
+    concurrency: int | None = None,
+    part_size: int | str | None = None,
+    retries: int | None = None,
+    times: bool = False,
+    partial_dir: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """What `copy` with the same arguments would do: it lists, and moves nothing.
+
+    Files of the same size that the ledger does not know are reckoned to be the same; `proving`
+    counts the requests that finding out takes. Raises as `copy` does.
+    """
+    environ = os.environ if environ is None else environ
+    settings = _settings(config, environ)
+    choices = _choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
+    selecting = Selecting(
+        select(_rules(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
+    )
+    job = await _job(locations, settings, manifest, encoding, only)
+    folders = _folders(state, environ)
+    clock = Clock.running()
+    emit = on_event or (lambda _: None)
+    async with _prepared(
+        job, settings, folders, emit=emit, clock=clock, concurrency=concurrency, retries=retries
+    ) as (session, ledger, surveyor):
+        traits = session.exchange.platform.traits
+        if choices.part_size is not None and job.uploads:
+            check_part_size(choices.part_size, traits)
+        costing = _Costing(session, ledger, choices)
+        plan_all, remote_folders = await _planner(
+            job, settings, session, surveyor, selecting, choices, costing.deliver
+        )
+        await plan_all()  # type: ignore[misc]
+        known = await ledger.fact(session.exchange.platform.endpoint, _RATE)
+        spent = session.exchange.total.api_requests
+    cost = costing.cost
+    new = _missing_folders(costing.new_folders, remote_folders)
+    requests = cost.api_requests + len(new) + spent
+    quota, window_s = session.profile.quota or (traits.quota, traits.window_s)
+    rate = int(known) if known is not None else ASSUMED_RATE
+    time = estimate(requests, cost.bytes, quota=quota, window_s=window_s, rate=rate)
+    return Plan(
+        profile=job.profile,
+        files=cost.files,
+        bytes=cost.bytes,
+        skipped=cost.skipped,
+        failed=cost.failed,
+        folders=len(new),
+        api_requests=requests,
+        proving=costing.proving,
+        windows=time.windows,
+        quota=quota,
+        window_s=window_s,
+        seconds=time.seconds,
+        quota_s=time.quota_s,
+        bandwidth_s=time.bandwidth_s,
+        rate=rate,
+        rate_is_measured=known is not None,
+        binds=time.binds,
+        spent=spent,
+    )
+
+
+def _missing_folders(wanted: Iterable[str], known: RemoteFolders | None) -> set[str]:
+    """Every folder that must be made, those on the way included."""
+    missing: set[str] = set()
+    for folder in wanted:
+        path = folder
+        while path and (known is None or known.known(path) is None):
+            missing.add(path)
+            path = path.rpartition("/")[0]
+    return missing
+
+
+async def list_(
+    location: str,
+    *,
+    recursive: bool = False,
+    state: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    on_entry: Callable[[Entry], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Entry]:
+    """What stands at a location on a platform: projects, or the folders and files of one.
+
+    Pages only. With `on_entry` entries are handed over as they come, and the list is empty.
+    Raises `LocationError` where nothing is there, `UsageError` for a local path.
+    """
+    environ = os.environ if environ is None else environ
+    settings = _settings(config, environ)
+    where = _location(location, settings)
+    if not isinstance(where, Remote):
+        raise UsageError(f"{location} is a local path; list takes PROFILE:PATH")
+    entries: list[Entry] = []
+    take = on_entry or entries.append
+    folders, clock, emit = _folders(state, environ), Clock.running(), on_event or (lambda _: None)
+    job = _Job((where,), Local("."), where.profile)
+    async with _prepared(
+        job, settings, folders, emit=emit, clock=clock, concurrency=None, retries=None
+    ) as (session, _, surveyor):
+        if where.id is None and not where.path:
+            await _list_containers(session, where.profile, take)
+            return entries
+        place = session.exchange.platform.place(_path_of(where))
+        found = await surveyor.find(place)
+        base = str(where).rstrip("/")
+        if found.missing:
+            raise no_such_place(place, Refused(f"{found.missing[0]!r} is missing", status=404))
+        if found.file is not None:
+            file = found.file
+            take(Entry("file", base, file.name, file.id, file.size, file.modified))
+            return entries
+        await _list_folder(surveyor, found.place, base, take, recursive=recursive)
+    return entries
+
+
+async def _list_containers(session: Session, profile: str, take: Callable[[Entry], None]) -> None:
+    cursor = None
+    while True:
+        flow = session.exchange.platform.list_containers(cursor)
+        page: Page = await session.exchange.run(flow)
+        for folder in page.folders:
+            take(Entry("project", f"{profile}:{folder.name}", folder.name, folder.id))
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+async def _list_folder(
+    surveyor: Surveyor, place: Place, base: str, take: Callable[[Entry], None], *, recursive: bool
+) -> None:
+    """Folders by id under `id=`, where no path leads below; else by path."""
+    by_id = place.container.startswith("id=")
+    profile = base.partition(":")[0]
+    try:
+        async for files, folders in surveyor.pages_of(place):
+            for folder in folders:
+                where = f"{profile}:id={folder.id}" if by_id else f"{base}/{folder.name}"
+                take(Entry("folder", f"{where}/", folder.name, folder.id))
+                if recursive:
+                    path = f"{place.path}/{folder.name}" if place.path else folder.name
+                    below = Place(place.container, path, folder.id)
+                    await _list_folder(surveyor, below, where, take, recursive=True)
+            for file in files:
+                where = f"{profile}:id={file.id}" if by_id else f"{base}/{file.name}"
+                take(Entry("file", where, file.name, file.id, file.size, file.modified))
+    except Refused as refused:
+        await surveyor.forget(place)
+        raise no_such_place(place, refused) from refused
+
+
+async def check(
+    profile: str,
+    *,
+    state: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> None:
+    """Tries a profile's token by one request, also one that was remembered as refused.
+
+    Raises `TokenRefused` where the platform refuses it, and whatever else stands in the way.
+    """
+    environ = os.environ if environ is None else environ
+    settings = _settings(config, environ)
+    found = settings.profile(profile)
+    folders = _folders(state, environ)
+    token = await hop(found.token.read)
+    store = SqliteSlotStore(folders.quota / "quota.sqlite3")
+    try:
+        await store.forget_refusal(token.fingerprint())
+        async with open_session(
+            found, settings, folders=folders, emit=lambda _: None, clock=Clock.running(), store=store
+        ) as session:
+            await session.exchange.run(session.exchange.platform.list_containers(None))
+    finally:
+        await store.aclose()

@@ -1,0 +1,24 @@
+"""Which profiles there are, and what was said about each: files and environment → frozen values.
+
+`load` reads everything once and returns `Settings`; tokens are read later, by `TokenSource.read`,
+and only for profiles that are used. The environment, the home folder and the configuration file
+are arguments: this package never looks at `os.environ`, so two callers in one process can differ.
+No token is ever part of a message, a `repr` or a pickle.
+"""
+
+from penstock.config.endpoints import check_endpoint
+from penstock.config.load import load, state_dir
+from penstock.config.profiles import BUILT_IN, PLATFORMS, Profile, Settings
+from penstock.config.tokens import Token, TokenSource
+
+__all__ = [
+    "BUILT_IN",
+    "PLATFORMS",
+    "Profile",
+    "Settings",
+    "Token",
+    "TokenSource",
+    "check_endpoint",
+    "load",
+    "state_dir",
+]

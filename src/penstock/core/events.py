@@ -1,0 +1,93 @@
+"""What is told while a run goes on: frozen values, handed to `on_event` in the order they happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from penstock.core.report import Line
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run began."""
+
+    run: str
+    sources: tuple[str, ...]
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One more transfer is known. `size` is in bytes, None where the platform did not say."""
+
+    source: str
+    destination: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanComplete:
+    """Everything is listed: totals do not grow from here on."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted:
+    """A worker took a transfer."""
+
+    source: str
+    destination: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BytesMoved:
+    """File bytes passed; negative where what had moved must move again."""
+
+    source: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """A transfer ended, in whatever way."""
+
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaWait:
+    """The quota is spent: the next slot comes free in about `seconds`."""
+
+    profile: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a person should know that is no failure of one file."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over; `summary` is the JSON object of the contract."""
+
+    summary: str
+
+
+Event: TypeAlias = (
+    RunStarted
+    | Planned
+    | PlanComplete
+    | TransferStarted
+    | BytesMoved
+    | TransferEnded
+    | QuotaWait
+    | Note
+    | RunEnded
+)

@@ -1,0 +1,347 @@
+"""The values everything speaks in: requests, answers, leases, files, parts, transfers.
+
+All are frozen and picklable, so that they can be compared, logged, replayed and sent to another
+process. Bodies are described (`FileSlice`), never held: a request can be sent again, and memory
+does not grow with a file. No behaviour beyond what follows from the fields belongs here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+TIB = 1 << 40
+
+T = TypeVar("T")
+
+
+class Rank(enum.IntEnum):
+    """Who goes first when slots are scarce: what finishes something before what starts something."""
+
+    FINISH = 0
+    CONTINUE = 1
+    START = 2
+
+
+class Repeat(enum.Enum):
+    """What may be done when an answer was lost."""
+
+    SAFE = "safe"
+    """The exchange may send the request again by itself."""
+    ASK = "ask"
+    """Sending again might do the thing twice: the flow is told, and asks what happened."""
+
+
+class AuthKind(enum.Enum):
+    """How a request proves who sends it."""
+
+    PLATFORM = "platform"
+    NONE = "none"
+    SIGV4 = "sigv4"
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Which credential a request is sent with. Names it; never holds it."""
+
+    kind: AuthKind
+    key: str | None = None
+    """With SIGV4, the name of the key pair (and region) to sign with."""
+
+
+PLATFORM = Auth(AuthKind.PLATFORM)
+NO_AUTH = Auth(AuthKind.NONE)
+
+
+def sigv4(key: str) -> Auth:
+    """Authority to sign with the key pair known to the engine as `key`."""
+    return Auth(AuthKind.SIGV4, key)
+
+
+class Headers(Mapping[str, str]):
+    """HTTP header fields, looked up without regard to case; a repeated field is joined by ', '."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        joined: dict[str, str] = {}
+        for name, value in pairs:
+            key = name.lower()
+            joined[key] = f"{joined[key]}, {value}" if key in joined else value
+        self._fields = joined
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._fields.items()))
+
+    def __repr__(self) -> str:
+        # Values may hold tokens and presigned URLs; names are enough to find a fault.
+        return f"Headers({sorted(self._fields)})"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """`length` bytes of the local file `path` from `offset` on."""
+
+    path: str
+    offset: int
+    length: int
+
+
+Rope: TypeAlias = tuple["bytes | FileSlice", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What an answer's head must say before one byte of its body reaches the sink.
+
+    `total` is the size the whole file must have, `validator` the ETag it must still carry. A
+    whole-file answer (200) is taken in place of a range only where the range is the whole file.
+    """
+
+    offset: int
+    length: int
+    total: int
+    validator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, described: what to send, what it costs, and what may be done with it."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: Rope = ()
+    sink: FileSlice | None = None
+    cost: int = 1
+    auth: Auth = PLATFORM
+    accept: frozenset[int] = frozenset((200, 201, 202, 204, 206))
+    head: Head | None = None
+    repeat: Repeat = Repeat.SAFE
+    rank: Rank = Rank.CONTINUE
+    digests: frozenset[str] = frozenset()
+    """Names of digests to take of the bytes that pass (`hashlib` names)."""
+
+    @property
+    def body_length(self) -> int:
+        """Bytes the body has."""
+        return sum(len(x) if isinstance(x, bytes) else x.length for x in self.body)
+
+    @property
+    def carries_body(self) -> bool:
+        """Whether file bytes move with it, either way, so that it needs a permit."""
+        return self.sink is not None or any(isinstance(x, FileSlice) for x in self.body)
+
+    def __repr__(self) -> str:
+        from penstock.core.errors import redacted  # noqa: PLC0415 - errors is the lower module
+
+        return f"<Request {self.method} {redacted(self.url)} cost={self.cost} {self.rank.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: its status, its head, and its body where it did not go to a sink.
+
+    `digests` maps each digest the request asked for to the hex digest of the file bytes that
+    passed, sent or received; `received` counts the bytes that reached the sink.
+    """
+
+    status: int
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    received: int = 0
+    sent: int = 0
+
+
+Flow: TypeAlias = Generator[Request, Response, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where leases come from, and are renewed: a listing page, or a single file."""
+
+    kind: str
+    place: str
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A presigned URL, and when it ends by the server's clock. Lives in memory only."""
+
+    url: str
+    origin: Origin
+    expires_at: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Lease from {self.origin.kind} {self.origin.place} until {self.expires_at}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder on a platform: where files are listed and made.
+
+    `container` is what the platform counts as one store (a project, a resource); `path` is below
+    it, '' for its root; `id` is the platform's own, or None while the folder does not exist.
+    """
+
+    container: str
+    path: str = ""
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file as the platform describes it."""
+
+    id: str
+    name: str
+    size: int | None
+    modified: str | None = None
+    etag: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands at a path: a file, or the deepest folder that exists and the names missing below."""
+
+    place: Place
+    missing: tuple[str, ...] = ()
+    file: RemoteFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFolder:
+    """A folder as a listing names it."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing. `total` is the number of entries as the server counts them."""
+
+    files: tuple[RemoteFile, ...] = ()
+    folders: tuple[RemoteFolder, ...] = ()
+    next: str | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An independently retried byte range of a transfer, numbered from 1."""
+
+    number: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a part arrived: what was digested here, and the platform's word for it.
+
+    `proves` is False where the storage said that its ETag is no digest (encryption).
+    """
+
+    number: int
+    offset: int
+    length: int
+    md5: str
+    etag: str | None = None
+    proves: bool = True
+    report: tuple[tuple[str, str], ...] = ()
+    """Header fields the platform wants told back when the upload is completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload the platform has begun to take."""
+
+    id: str
+    part_size: int
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an upload is to become: a name in a place, of a size in bytes."""
+
+    place: Place
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A completed upload.
+
+    `asked`: the answer was lost and the file was found by asking, so it needs a proof of its own.
+    `reported`: the platform refused parts in the completing request and had them reported apart.
+    """
+
+    file: RemoteFile
+    asked: bool = False
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An unfinished upload as the platform lists it. `place` is a container or a folder id."""
+
+    id: str
+    name: str
+    place: str | None
+    size: int | None
+    part_size: int | None
+    began_at: float | None
+    parallel: bool = True
+
+
+class Direction(enum.Enum):
+    """Which way a transfer goes."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a transfer the same transfer in every run. Tokens rotate, so none is part of it."""
+
+    direction: Direction
+    endpoint: str
+    container: str
+    remote_path: str
+    local_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells a source from a changed source: local by (size, mtime_ns, inode), remote by id too."""
+
+    size: int
+    mtime_ns: int | None = None
+    inode: int | None = None
+    remote_id: str | None = None
+    modified: str | None = None
+    etag: str | None = None

@@ -1,0 +1,184 @@
+"""What digests and ETags prove.
+
+An ETag of 32 hex digits is the MD5 of the bytes; `hex-N` is the MD5 of the N parts' MD5s, and is
+held against the part sizes it could have been made with. Either is a proof only where the storage
+did not encrypt with a key of its own. `x-goog-hash`, where present, is better than both.
+
+Source: Amazon S3 API reference, "Object" (ETag); Google Cloud Storage, "XML API headers"
+(x-goog-hash). That storages of the platforms hold to it is not promised by the platforms, so a
+mismatch is met by fetching again (or sending again), never by believing one side.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from penstock.core.model import MIB, Headers
+
+# The digest of nothing, and how many candidate part sizes an ETag is held against: each costs one
+# reading of the file.
+MOST_CANDIDATES = 8
+
+_MD5 = re.compile(r"[0-9a-f]{32}\Z")
+_MULTIPART = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,4})\Z")
+
+
+class TagKind(enum.Enum):
+    """What sort of thing an ETag is."""
+
+    MD5 = "md5"
+    MULTIPART = "multipart"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """An ETag, read: `hex` is its digest part, `parts` the number of parts it was made of."""
+
+    kind: TagKind
+    hex: str = ""
+    parts: int = 0
+
+    @property
+    def text(self) -> str:
+        """The ETag as it is compared: lower case, without quotes."""
+        return f"{self.hex}-{self.parts}" if self.kind is TagKind.MULTIPART else self.hex
+
+
+_OPAQUE = Tag(TagKind.OPAQUE)
+
+
+def read_tag(headers: Headers) -> Tag:
+    """What the ETag of an answer says; OPAQUE where there is none, or it proves nothing."""
+    encryption = headers.get("x-amz-server-side-encryption", "")
+    if encryption.startswith("aws:kms") or any(
+        name.startswith("x-amz-server-side-encryption-customer-") for name in headers
+    ):
+        return _OPAQUE
+    return tag_of(headers.get("etag"))
+
+
+def tag_of(etag: str | None) -> Tag:
+    """What an ETag's text says. Weak ones (`W/`) say nothing of the bytes."""
+    if etag is None or etag.startswith("W/"):
+        return _OPAQUE
+    text = etag.strip().strip('"').lower()
+    if _MD5.match(text):
+        return Tag(TagKind.MD5, text)
+    match = _MULTIPART.match(text)
+    if match:
+        return Tag(TagKind.MULTIPART, match[1], int(match[2]))
+    return _OPAQUE
+
+
+def promised_digests(headers: Headers) -> dict[str, str]:
+    """Digests the storage itself states beside the ETag, by name, in hex.
+
+    Source: Google Cloud Storage, "x-goog-hash": base64 of the MD5 and of the big-endian CRC32C.
+    """
+    found: dict[str, str] = {}
+    for entry in headers.get("x-goog-hash", "").split(","):
+        name, _, value = entry.strip().partition("=")
+        if name not in {"md5", "crc32c"}:
+            continue
+        try:
+            found[name] = base64.b64decode(value, validate=True).hex()
+        except (binascii.Error, ValueError):
+            continue
+    return {name: value for name, value in found.items() if len(value) == {"md5": 32, "crc32c": 8}[name]}
+
+
+def multipart_tag(part_md5s: Sequence[str]) -> str:
+    """The ETag `hex-N` of parts with these MD5s, in part order."""
+    joined = hashlib.md5(b"".join(bytes.fromhex(md5) for md5 in part_md5s), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(part_md5s)}"
+
+
+def candidate_part_sizes(size: int, parts: int, usual: Sequence[int] = ()) -> tuple[int, ...]:
+    """Part sizes that cut `size` bytes into `parts` parts, likeliest first, at most eight.
+
+    Tried: the sizes usual on the platform, powers of two, and size/parts rounded up to MiB.
+    """
+    if parts < 1 or size < parts:
+        return (max(size, 1),) if parts == 1 else ()
+    even = -(-size // parts)
+    tried = [
+        *usual,
+        *(1 << n for n in range(20, 34)),
+        -(-even // MIB) * MIB,
+        even,
+    ]
+    fitting = dict.fromkeys(p for p in tried if p > 0 and -(-size // p) == parts)
+    return tuple(fitting)[:MOST_CANDIDATES]
+
+
+def disagreement(promised: Mapping[str, str], actual: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """The first digest (name, promised, actual) in which two sets differ; None where they agree."""
+    for name in sorted(promised):
+        if name in actual and promised[name].lower() != actual[name].lower():
+            return name, promised[name], actual[name]
+    return None
+
+
+class Weight(enum.Enum):
+    """What the evidence amounts to."""
+
+    PROVED = "proved"
+    DIFFERS = "differs"
+    OPEN = "nothing proves or disproves it"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A weight, and what it rests on: `by` as the report names it, the digests where they differ.
+
+    `hard`: a difference that equal bytes, fetched twice, do not excuse (a digest stated by a
+    manifest or as 32 hex), as against an ETag `hex-N` whose part sizes can only be supposed.
+    """
+
+    weight: Weight
+    by: str | None = None
+    expected: str = ""
+    actual: str = ""
+    hard: bool = True
+
+
+def weigh(
+    *,
+    manifest: Mapping[str, str],
+    stated: Mapping[str, str],
+    tag: Tag,
+    actual: Mapping[str, str],
+    multipart: str | None,
+) -> Finding:
+    """What all that is offered says of the bytes whose digests are `actual`.
+
+    `multipart` is the ETag `hex-N` the bytes have under a part size that fits, or None where no
+    such size is left to try. Everything that can be compared is compared: one difference outweighs
+    every agreement.
+    """
+    for source, by in ((manifest, "manifest"), (stated, "platform-digest")):
+        differs = disagreement(source, actual)
+        if differs is not None:
+            name, expected, found = differs
+            return Finding(Weight.DIFFERS, by, f"{name} {expected}", f"{name} {found}")
+    if tag.kind is TagKind.MD5 and tag.hex != actual.get("md5"):
+        return Finding(Weight.DIFFERS, "etag", f"md5 {tag.hex}", f"md5 {actual.get('md5')}")
+    if tag.kind is TagKind.MULTIPART and multipart != tag.text:
+        if not any(name in actual for name in (*manifest, *stated)):
+            return Finding(Weight.DIFFERS, "etag", f"etag {tag.text}", f"etag {multipart}", hard=False)
+    elif tag.kind is not TagKind.OPAQUE and not manifest:
+        return Finding(Weight.PROVED, "etag")
+    if any(name in actual for name in manifest):
+        return Finding(Weight.PROVED, "manifest")
+    if any(name in actual for name in stated):
+        return Finding(Weight.PROVED, "platform-digest")
+    if tag.kind is not TagKind.OPAQUE and (tag.kind is TagKind.MD5 or multipart == tag.text):
+        return Finding(Weight.PROVED, "etag")
+    return Finding(Weight.OPEN)

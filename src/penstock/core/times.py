@@ -1,0 +1,36 @@
+"""Times as platforms write them, read to epoch seconds. What cannot be read is None, never a guess."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+
+def url_expires_at(url: str) -> float | None:
+    """When a presigned URL ends, by the signing server's clock (epoch seconds); None: unsaid.
+
+    Source: Amazon S3, "Authenticating requests: query parameters" (X-Amz-Date, X-Amz-Expires) and
+    its predecessor (Expires); Google Cloud Storage, "Signed URLs" (X-Goog-Date, X-Goog-Expires).
+    """
+    query = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    for vendor in ("amz", "goog"):
+        began, lasts = query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")
+        if began and lasts and lasts.isdigit():
+            try:
+                start = datetime.strptime(began, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            except ValueError:
+                continue
+            return start.timestamp() + int(lasts)
+    plain = query.get("expires", "")
+    return float(plain) if plain.isdigit() and len(plain) <= 12 else None  # noqa: PLR2004
+
+
+def when(value: object) -> float | None:
+    """An ISO 8601 time as epoch seconds; None where it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        read = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,36 @@
+"""How platforms differ in numbers: data, so that nothing else need branch on a platform's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.core.model import GIB, MIB, TIB
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a platform differs in numbers. Sizes in bytes, times in seconds."""
+
+    platform: str
+    quota: int
+    """Requests the platform allows in `window_s`."""
+    window_s: float
+    page_size: int
+    smallest_part: int = 5 * MIB
+    largest_part: int = 5 * GIB
+    most_parts: int = 10_000
+    largest_file: int = 5 * TIB
+    requests_per_upload: int = 2
+    """Besides those for its parts."""
+    requests_per_part: int = 1
+    requests_per_download: int = 1
+    listing_leases: bool = False
+    """Whether listing pages bring presigned URLs, so that a download costs no request."""
+    quota_headers: bool = True
+    silent: bool = False
+    """Whether requests over the quota may simply never be answered."""
+    longest_delay_s: float = 60.0
+    """How long after it was given up a request may still reach the server's counter."""
+    etag_part_sizes: tuple[int, ...] = ()
+    """Part sizes the platform's usual clients upload with, likeliest first: what an ETag
+    'hex-N' is held against."""

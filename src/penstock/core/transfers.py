@@ -1,0 +1,111 @@
+"""A planned transfer, how it may end, and the choices a run makes for all of them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from penstock.core.lifecycle import State
+from penstock.core.model import Fingerprint, Identity, Place, RemoteFile
+
+
+class Compare(enum.Enum):
+    """When a file that is there already, and that the ledger does not know, counts as the same."""
+
+    DIGEST = "digest"
+    SIZE = "size"
+
+
+class OnConflict(enum.Enum):
+    """What to do where the destination has a file that is not the same."""
+
+    SKIP = "skip"
+    OVERWRITE = "overwrite"
+    FAIL = "fail"
+    RENAME = "rename"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the caller chose, for every transfer of a run. Sizes in bytes."""
+
+    compare: Compare = Compare.DIGEST
+    on_conflict: OnConflict = OnConflict.FAIL
+    strict: bool = False
+    checksums: tuple[str, ...] = ()
+    part_size: int | None = None
+    partial_dir: str | None = None
+    times: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DownTransfer:
+    """One remote file to one local path. `promised` are digests a manifest states."""
+
+    identity: Identity
+    source: str
+    file: RemoteFile
+    local_path: str
+    promised: Mapping[str, str] = field(default_factory=dict)
+    promised_size: int | None = None
+
+    @property
+    def destination(self) -> str:
+        """The local path, as the report names it."""
+        return self.local_path
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, as the platform lists them."""
+        return self.file.size
+
+    def fingerprint(self, size: int) -> Fingerprint:
+        """The remote source as it was listed."""
+        return Fingerprint(size, remote_id=self.file.id, modified=self.file.modified)
+
+
+@dataclass(frozen=True, slots=True)
+class UpTransfer:
+    """One local file to one remote name. `existing` is what a listing already holds under it."""
+
+    identity: Identity
+    local_path: str
+    destination: str
+    folder: Place
+    name: str
+    found: Fingerprint
+    existing: RemoteFile | None = None
+    taken: frozenset[str] = frozenset()
+    promised: Mapping[str, str] = field(default_factory=dict)
+    promised_size: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The local path, as the report names it."""
+        return self.local_path
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, as the walk found them."""
+        return self.found.size
+
+
+Transfer: TypeAlias = DownTransfer | UpTransfer
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a transfer ended, but for what it cost."""
+
+    state: State
+    reason: str | None = None
+    id: str | None = None
+    size: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    verified_by: str | None = None
+    parts: int = 0
+    attempts: int = 0
+    destination: str | None = None
+    """Where it went, if not where it was planned to (a rename)."""

@@ -1,0 +1,33 @@
+"""What every worker of a run shares: who talks, who remembers, who is told, and the choices made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from penstock.core.events import Event
+from penstock.core.transfers import Choices
+from penstock.engine.clock import Clock
+from penstock.engine.exchange import Exchange
+from penstock.engine.folders import Folders
+from penstock.engine.ledger import Ledger
+from penstock.engine.openuploads import OpenUploads
+
+# Parts of one file in flight: enough to fill a long pipe, few enough that a kill costs little.
+PARTS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A run's shared means. Workers change none of it."""
+
+    run: str
+    exchange: Exchange
+    ledger: Ledger
+    clock: Clock
+    choices: Choices
+    emit: Callable[[Event], None]
+    uploads: OpenUploads
+    folders: Folders | None = None
+    """Where the run sends to; None where it fetches."""
+    parts_at_once: int = PARTS_AT_ONCE

@@ -1,0 +1,669 @@
+"""Moves one file down: ranges into a hidden neighbour, proof, then its name.
+
+A large file is fetched in ranges, in order, a bounded way ahead of a digest that follows the
+contiguous front from the page cache. The ETag and size learnt first are held fixed for every
+range, so a file that changes meanwhile is an error, never a mix. Each range is flushed before its
+receipt is committed. The final name appears only after everything the platform offers was held
+against the bytes: write → flush → receipt → (arrived, with digests) → rename → verified.
+
+On resume nothing on disk is believed: a range whose digest is not its receipt's is fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from penstock.core.errors import (
+    AnswerUnusable,
+    Conflict,
+    DigestMismatch,
+    LeaseExpired,
+    RemoteChanged,
+    SourceMissing,
+    TransferError,
+    Unproved,
+)
+from penstock.core.events import BytesMoved
+from penstock.core.lifecycle import State
+from penstock.core.model import MIB, Fingerprint, Headers, Lease, Part, Receipt, RemoteFile
+from penstock.core.plan import LARGEST_RANGE, MOST_AHEAD, cut, range_size
+from penstock.core.proof import (
+    Finding,
+    Tag,
+    TagKind,
+    Weight,
+    candidate_part_sizes,
+    multipart_tag,
+    promised_digests,
+    read_tag,
+    weigh,
+)
+from penstock.core.times import when
+from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict
+from penstock.engine import files
+from penstock.engine.context import Context
+from penstock.engine.exchange import Tally
+from penstock.engine.files import hop
+from penstock.engine.groups import task_group
+from penstock.engine.ledger import Row
+
+# Whole fetches of one file before it is given up: the first, one for a mismatch, one to see
+# whether the bytes are the same again, and one spare.
+MOST_FETCHES = 4
+_RENEWALS = 3
+_DIGEST_AT_ONCE = 8 * MIB
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """One whole fetch: the digests of the bytes, and what the storage said of them."""
+
+    digests: dict[str, str]
+    headers: Headers
+    block: int | None
+    block_md5s: list[str] = field(default_factory=list)
+
+
+class _Leases:
+    """The one presigned URL all ranges of a file use; renewed once for all that wait."""
+
+    def __init__(self, context: Context, transfer: DownTransfer, tally: Tally) -> None:
+        self._context = context
+        self._file = transfer.file
+        self._tally = tally
+        self._lease = transfer.file.lease
+        self._lock = anyio.Lock()
+
+    async def get(self, refused: Lease | None = None) -> Lease:
+        """A URL that is not `refused` and not near its end."""
+        exchange = self._context.exchange
+        async with self._lock:
+            lease = self._lease
+            if lease is not None and lease is not refused and not exchange.is_due(lease.expires_at):
+                return lease
+            platform = exchange.platform
+            if lease is None:
+                self._lease = await exchange.run(platform.lease(self._file), tally=self._tally)
+            else:
+                fresh = await exchange.run(platform.renew(lease.origin), tally=self._tally)
+                if self._file.id not in fresh:
+                    raise SourceMissing("the file is gone from where it was listed")
+                self._lease = fresh[self._file.id]
+            return self._lease
+
+
+class Download:
+    """One file's way down, claimed by this run."""
+
+    def __init__(self, context: Context, transfer: DownTransfer, row: Row, tally: Tally) -> None:
+        self._context = context
+        self._transfer = transfer
+        self._row = row
+        self._tally = tally
+        self._choices: Choices = context.choices
+        self._leases = _Leases(context, transfer, tally)
+        self._final = transfer.local_path
+        self._fetches = 0
+
+    async def run(self) -> Ended:
+        """How the transfer ended, its file under its final name and the ledger told.
+
+        Raises a penstock error where it failed; receipts then stay for the next run.
+        """
+        finished = await self._finish_published()
+        if finished is not None:
+            return finished
+        same = await self._already_there()
+        if same is not None:
+            return same
+        size = self._transfer.file.size
+        if size is None:
+            size = (await self._exchange_stat()).size
+        if size is None:
+            raise AnswerUnusable(f"the platform does not say how large {self._transfer.source} is")
+        if self._transfer.promised_size not in {None, size}:
+            raise DigestMismatch(
+                f"{self._transfer.source} has {size} bytes, the manifest says "
+                f"{self._transfer.promised_size}",
+                expected=str(self._transfer.promised_size),
+                actual=str(size),
+            )
+        partial = self._partial_path()
+        fetched, finding = await self._fetch_until_weighed(partial, size)
+        if finding.weight is Weight.OPEN and self._choices.strict:
+            await self._drop(partial)
+            raise Unproved(
+                f"nothing the platform offers proves the bytes of {self._transfer.source}, and "
+                "strict was asked for; a manifest with digests would"
+            )
+        return await self._publish(partial, size, fetched, finding)
+
+    # -- what is there already ---------------------------------------------------------------
+
+    async def _finish_published(self) -> Ended | None:
+        """The end of a transfer that was killed between its rename and its last commit."""
+        row = self._row
+        if row.state is not State.ARRIVED or not row.digests or row.size is None:
+            return None
+        if row.source != self._transfer.fingerprint(row.size) or (
+            row.partial is not None and await hop(os.path.lexists, row.partial)
+        ):
+            return None
+        self._final = row.placed or self._final
+        if not await hop(Path(self._final).is_file):
+            return None
+        found = await hop(files.fingerprint, self._final)
+        if found.size != row.size:
+            return None
+        if await files.digest_file(self._final, row.size, row.digests) != row.digests:
+            return None
+        state = State.VERIFIED if row.verified_by else State.UNVERIFIED
+        await self._context.ledger.end(
+            row.id,
+            state,
+            digests=row.digests,
+            verified_by=row.verified_by,
+            remote_id=self._transfer.file.id,
+            size=found.size,
+            mtime_ns=found.mtime_ns,
+            parts=row.parts,
+            placed=row.placed,
+        )
+        return Ended(
+            state,
+            id=self._transfer.file.id,
+            size=found.size,
+            digests=row.digests,
+            verified_by=row.verified_by,
+            parts=row.parts,
+            attempts=1,
+        )
+
+    async def _already_there(self) -> Ended | None:
+        """What to do about a file that stands at the destination; None: go on and fetch.
+
+        Raises `Conflict` where it is not the same and that is to fail.
+        """
+        final = Path(self._final)
+        if not await hop(os.path.lexists, final):
+            return None
+        if await hop(final.is_dir):
+            raise Conflict(f"{self._final} is a folder; a file cannot take its name")
+        same = await self._prove_same()
+        if same is not None:
+            return same
+        choice = self._choices.on_conflict
+        if choice is OnConflict.SKIP:
+            return Ended(State.SKIPPED, reason="conflict", id=self._transfer.file.id)
+        if choice is OnConflict.RENAME:
+            self._final = await hop(free_name, self._final)
+            return None
+        if choice is OnConflict.OVERWRITE:
+            return None
+        raise Conflict(
+            f"{self._final} exists and is not the same file; use --on-conflict to skip, overwrite "
+            "or rename"
+        )
+
+    async def _prove_same(self) -> Ended | None:
+        """The end of a transfer whose destination holds the same bytes already."""
+        size, row = self._transfer.file.size, self._row
+        found = await hop(files.fingerprint, self._final)
+        promised_size = self._transfer.promised_size
+        if found.size != size or promised_size not in {None, size}:
+            return None
+        if self._choices.compare.value == "size":
+            return Ended(
+                State.SKIPPED, reason="same size, unverified", id=self._transfer.file.id, size=size
+            )
+        finding, actual = None, {}
+        if row.state is State.VERIFIED and row.source == self._transfer.fingerprint(size):
+            actual = await files.digest_file(self._final, size, row.digests)
+            if row.digests and actual == row.digests:
+                finding = Finding(Weight.PROVED, "ledger")
+        if finding is None:
+            finding, actual = await self._weigh_existing(size)
+        if finding.weight is not Weight.PROVED:
+            return None
+        await self._context.ledger.end(
+            row.id,
+            State.VERIFIED,
+            source=self._transfer.fingerprint(size),
+            digests=dict(actual),
+            verified_by=finding.by,
+            size=size,
+            mtime_ns=found.mtime_ns,
+        )
+        return Ended(
+            State.SKIPPED,
+            reason="already there, the same",
+            id=self._transfer.file.id,
+            size=size,
+            digests=actual,
+            verified_by=finding.by,
+        )
+
+    async def _weigh_existing(self, size: int) -> tuple[Finding, dict[str, str]]:
+        """What manifest and storage say of a local file we did not fetch."""
+        promised = self._transfer.promised
+        headers = Headers()
+        if not promised:
+            headers, _ = await self._probe()
+        tag = read_tag(headers)
+        stated = _comparable(promised_digests(headers))
+        if not promised and not stated and tag.kind is TagKind.OPAQUE:
+            return Finding(Weight.OPEN), {}
+        actual = await files.digest_file(self._final, size, self._names())
+        multipart = await self._fitting_tag(self._final, size, tag, None, [])
+        return (
+            weigh(manifest=promised, stated=stated, tag=tag, actual=actual, multipart=multipart),
+            actual,
+        )
+
+    # -- fetching ----------------------------------------------------------------------------
+
+    async def _fetch_until_weighed(self, partial: str, size: int) -> tuple[_Fetched, Finding]:
+        """Bytes and what they are worth: fetched again where something differs or nothing proves.
+
+        Raises `DigestMismatch` where equal bytes twice differ from a stated digest, or where no
+        two fetches agree.
+        """
+        before: dict[str, str] | None = None
+        fresh = False
+        while True:
+            fetched = await self._fetch(partial, size, fresh=fresh)
+            finding = await self._weigh(partial, size, fetched)
+            if finding.weight is Weight.PROVED:
+                return fetched, finding
+            if finding.weight is Weight.OPEN and self._choices.strict:
+                return fetched, finding
+            alike = before == fetched.digests
+            if alike and (finding.weight is Weight.OPEN or not finding.hard):
+                return fetched, Finding(Weight.OPEN)
+            if alike or self._fetches >= MOST_FETCHES:
+                await self._drop(partial)
+                raise DigestMismatch(
+                    f"{self._transfer.source} arrived {self._fetches} times and is not what was "
+                    f"promised: expected {finding.expected or 'the same bytes twice'}, got "
+                    f"{finding.actual or fetched.digests.get('md5')}; nothing was published",
+                    expected=finding.expected,
+                    actual=finding.actual,
+                )
+            before, fresh = fetched.digests, True
+
+    async def _fetch(self, partial: str, size: int, *, fresh: bool) -> _Fetched:
+        """The whole file in the partial, flushed, with its digests; from receipts where they hold."""
+        self._fetches += 1
+        source = self._transfer.fingerprint(size)
+        row = self._row
+        if not fresh and row.partial is None and self._choices.partial_dir is not None:
+            adopted = await self._context.ledger.adopt(row.id, partial)
+            row = adopted or row
+        resumable = (
+            not fresh
+            and row.source == source
+            and row.partial == partial
+            and row.part_size is not None
+        )
+        if resumable:
+            try:
+                return await self._fetch_parts(partial, size, row.part_size or 1, row.validator, resume=True)
+            except RemoteChanged:
+                # What changed did so between two runs: its old parts are worth nothing.
+                await self._context.ledger.drop_receipts(row.id)
+        if size <= (self._choices.part_size or LARGEST_RANGE):
+            return await self._fetch_whole(partial, size, source)
+        headers, total = await self._probe()
+        if total is not None and total != size:
+            raise RemoteChanged(f"{self._transfer.source} has {total} bytes, the listing says {size}")
+        part_size = range_size(size, self._likely_block(read_tag(headers), size), self._choices.part_size)
+        validator = headers.get("etag")
+        await self._context.ledger.start(
+            row.id, source, part_size=part_size, partial=partial, validator=validator
+        )
+        return await self._fetch_parts(partial, size, part_size, validator, resume=False)
+
+    async def _fetch_whole(self, partial: str, size: int, source: Fingerprint) -> _Fetched:
+        """A file of one range: its digests are taken as the bytes pass."""
+        await self._context.ledger.start(self._row.id, source, partial=partial)
+        await self._make_partial(partial, size)
+        part = Part(1, 0, size)
+        answer_headers, digests = await self._get(partial, part, size, None, self._names())
+        await hop(files.flush, partial)
+        return _Fetched(digests, answer_headers, None)
+
+    async def _fetch_parts(
+        self, partial: str, size: int, part_size: int, validator: str | None, *, resume: bool
+    ) -> _Fetched:
+        """A file of many ranges, in order, and the digests of its front as it grows."""
+        had = await self._make_partial(partial, size)
+        parts = cut(size, part_size)
+        done: dict[int, Receipt] = {}
+        if resume and had == size:
+            done = await self._recheck(partial, parts)
+        tag = read_tag(Headers({"etag": validator} if validator else {}))
+        front = _Front(partial, size, part_size, self._names(), self._likely_block(tag, size))
+        for number in done:
+            front.arrived(number)
+        seen: list[Headers] = []
+
+        async def fetch(part: Part) -> None:
+            await front.near(part.offset)
+            headers, digests = await self._get(partial, part, size, validator, {"md5"})
+            await hop(files.flush, partial)
+            receipt = Receipt(part.number, part.offset, part.length, digests["md5"], validator)
+            await self._context.ledger.add_receipt(self._row.id, receipt)
+            seen[:] = [headers]
+            front.arrived(part.number)
+
+        missing = [part for part in parts if part.number not in done]
+        async with task_group() as group:
+            group.start_soon(front.follow)
+            await self._each(missing, fetch)
+        headers = seen[0] if seen else (await self._probe())[0]
+        return _Fetched(front.digests(), headers, front.block, front.block_md5s)
+
+    async def _each(self, parts: list[Part], fetch: object) -> None:
+        """Each part fetched, so many at once, begun in order."""
+        send, receive = anyio.create_memory_object_stream[Part](0)
+
+        async def take(source: anyio.abc.ObjectReceiveStream[Part]) -> None:
+            async with source:
+                async for part in source:
+                    await fetch(part)  # type: ignore[operator]
+
+        async with task_group() as group:
+            for _ in range(min(self._context.parts_at_once, len(parts))):
+                group.start_soon(take, receive.clone())
+            receive.close()
+            async with send:
+                for part in parts:
+                    await send.send(part)
+
+    async def _recheck(self, partial: str, parts: tuple[Part, ...]) -> dict[int, Receipt]:
+        """The receipts whose bytes are really on the disk; the others are forgotten."""
+        ledger, held, lost = self._context.ledger, {}, []
+        cut_alike = {(part.number, part.offset, part.length) for part in parts}
+        for receipt in await ledger.receipts(self._row.id):
+            on_disk = None
+            if (receipt.number, receipt.offset, receipt.length) in cut_alike:
+                on_disk = await hop(
+                    files.digest_slice, partial, receipt.offset, receipt.length, ("md5",)
+                )
+            if on_disk is not None and on_disk["md5"] == receipt.md5:
+                held[receipt.number] = receipt
+                self._progress(receipt.length)
+            else:
+                lost.append(receipt.number)
+        if lost:
+            await ledger.drop_receipts(self._row.id, lost)
+        return held
+
+    async def _get(
+        self, partial: str, part: Part, size: int, validator: str | None, names: object
+    ) -> tuple[Headers, dict[str, str]]:
+        """One range in the partial, not yet flushed: the answer's head and the bytes' digests."""
+        exchange, refused = self._context.exchange, None
+        for last_try in (*[False] * _RENEWALS, True):
+            lease = await self._leases.get(refused)
+            flow = exchange.platform.get_part(
+                lease,
+                part,
+                partial,
+                total=size,
+                validator=validator,
+                digests=frozenset(names),  # type: ignore[call-overload]
+            )
+            try:
+                answer = await exchange.run(flow, tally=self._tally, progress=self._progress)
+            except LeaseExpired:
+                if last_try:
+                    raise
+                refused = lease
+                continue
+            return answer.headers, dict(answer.digests)
+        raise AssertionError("the last try returns or raises")
+
+    async def _probe(self) -> tuple[Headers, int | None]:
+        """What the storage says of the file in an answer's head, and the file's size by it."""
+        exchange, refused = self._context.exchange, None
+        for last_try in (*[False] * _RENEWALS, True):
+            lease = await self._leases.get(refused)
+            try:
+                answer = await exchange.run(exchange.platform.probe(lease), tally=self._tally)
+            except LeaseExpired:
+                if last_try:
+                    raise
+                refused = lease
+                continue
+            total = answer.headers.get("content-range", "").rpartition("/")[2]
+            if answer.status == 200:  # noqa: PLR2004
+                total = answer.headers.get("content-length", "")
+            return answer.headers, int(total) if total.isdigit() else None
+        raise AssertionError("the last try returns or raises")
+
+    # -- proof and publication ---------------------------------------------------------------
+
+    async def _weigh(self, partial: str, size: int, fetched: _Fetched) -> Finding:
+        tag = read_tag(fetched.headers)
+        multipart = await self._fitting_tag(partial, size, tag, fetched.block, fetched.block_md5s)
+        return weigh(
+            manifest=self._transfer.promised,
+            stated=_comparable(promised_digests(fetched.headers)),
+            tag=tag,
+            actual=fetched.digests,
+            multipart=multipart,
+        )
+
+    async def _fitting_tag(
+        self, path: str, size: int, tag: Tag, block: int | None, block_md5s: list[str]
+    ) -> str | None:
+        """The ETag `hex-N` of the bytes: the one that fits if any part size makes it fit."""
+        if tag.kind is not TagKind.MULTIPART:
+            return None
+        found = None
+        if block is not None and block_md5s:
+            found = multipart_tag(block_md5s)
+            if found == tag.text:
+                return found
+        for candidate in candidate_part_sizes(size, tag.parts, self._usual_part_sizes()):
+            if candidate == block:
+                continue
+            found = multipart_tag(await files.block_md5s(path, size, candidate))
+            if found == tag.text:
+                return found
+        return found
+
+    async def _publish(
+        self, partial: str, size: int, fetched: _Fetched, finding: Finding
+    ) -> Ended:
+        """The file under its final name, and `verified` (or honestly not) in the ledger."""
+        ledger, row = self._context.ledger, self._row
+        state = State.VERIFIED if finding.weight is Weight.PROVED else State.UNVERIFIED
+        parts = max(1, -(-size // (row.part_size or max(size, 1))))
+        await ledger.arrived(
+            row.id,
+            source=self._transfer.fingerprint(size),
+            digests=fetched.digests,
+            verified_by=finding.by if state is State.VERIFIED else None,
+            size=size,
+            parts=parts,
+            placed=self._placed(),
+        )
+        modified = when(self._transfer.file.modified) if self._choices.times else None
+        if (
+            self._choices.on_conflict is not OnConflict.OVERWRITE
+            and await hop(os.path.lexists, self._final)
+        ):
+            raise Conflict(f"{self._final} appeared while it was being fetched")
+        try:
+            published = await hop(files.publish, partial, self._final, modified)
+        except OSError as error:
+            raise files.local_error(error, self._final) from error
+        await ledger.end(
+            row.id,
+            state,
+            digests=fetched.digests,
+            verified_by=finding.by if state is State.VERIFIED else None,
+            remote_id=self._transfer.file.id,
+            size=size,
+            mtime_ns=published.mtime_ns,
+            parts=parts,
+            placed=self._placed(),
+        )
+        return Ended(
+            state,
+            reason=None if state is State.VERIFIED else "nothing the platform offers proves it",
+            id=self._transfer.file.id,
+            size=size,
+            digests=fetched.digests,
+            verified_by=finding.by if state is State.VERIFIED else None,
+            parts=parts,
+            attempts=self._fetches,
+            destination=self._final,
+        )
+
+    async def _make_partial(self, partial: str, size: int) -> int:
+        try:
+            return await hop(files.open_partial, partial, size)
+        except OSError as error:
+            raise files.local_error(error, self._final) from error
+
+    async def _drop(self, partial: str) -> None:
+        """Bytes that proved nothing, or the wrong thing, are not kept to be resumed from."""
+        with anyio.CancelScope(shield=True):
+            await self._context.ledger.drop_receipts(self._row.id)
+            await files.remove(partial)
+
+    async def _exchange_stat(self) -> RemoteFile:
+        exchange = self._context.exchange
+        return await exchange.run(exchange.platform.stat(self._transfer.file.id), tally=self._tally)
+
+    def _partial_path(self) -> str:
+        identity = self._transfer.identity
+        kept = self._choices.partial_dir
+        named = (identity.endpoint, identity.container, identity.remote_path)
+        key = named if kept else (*named, self._final)
+        name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return str(Path(kept or Path(self._final).parent) / f".penstock-{name}.part")
+
+    def _placed(self) -> str | None:
+        """Where the file stands, if not where it was planned to."""
+        return self._final if self._final != self._transfer.local_path else None
+
+    def _names(self) -> set[str]:
+        """Digests to take of the whole file: MD5 for the proof and the report, and what was asked."""
+        known = {name for name in self._transfer.promised if name in hashlib.algorithms_available}
+        return {"md5", *known, *self._choices.checksums}
+
+    def _usual_part_sizes(self) -> tuple[int, ...]:
+        return self._context.exchange.platform.traits.etag_part_sizes
+
+    def _likely_block(self, tag: Tag, size: int) -> int | None:
+        if tag.kind is not TagKind.MULTIPART:
+            return None
+        fitting = candidate_part_sizes(size, tag.parts, self._usual_part_sizes())
+        return fitting[0] if fitting else None
+
+    def _progress(self, size: int) -> None:
+        self._context.emit(BytesMoved(self._transfer.source, size))
+
+
+class _Front:
+    """Digests of a file's contiguous front, read from the page cache as ranges arrive.
+
+    `block_md5s` are the MD5s of its blocks, for an ETag `hex-N`.
+    """
+
+    def __init__(
+        self, path: str, size: int, part_size: int, names: set[str], block: int | None
+    ) -> None:
+        self._path = path
+        self._size = size
+        self._part_size = part_size
+        self._whole = files.Digests(names)
+        self.block = block
+        self._block_digest = files.new_digest("md5")
+        self.block_md5s: list[str] = []
+        self._arrived: set[int] = set()
+        self._position = 0
+        self._moved = anyio.Event()
+
+    def arrived(self, number: int) -> None:
+        """A range's bytes are on the disk."""
+        self._arrived.add(number)
+        self._stir()
+
+    async def near(self, offset: int) -> None:
+        """Waits until `offset` is not too far ahead of what is digested."""
+        while offset >= self._position + MOST_AHEAD:
+            await self._moved.wait()
+
+    async def follow(self) -> None:
+        """Returns when the whole file is digested."""
+        while self._position < self._size:
+            number = self._position // self._part_size + 1
+            if number not in self._arrived:
+                await self._moved.wait()
+                continue
+            end = min(number * self._part_size, self._size)
+            length = min(_DIGEST_AT_ONCE, end - self._position)
+            await hop(self._digest, self._position, length)
+            self._position += length
+            self._stir()
+        if self.block is not None and len(self.block_md5s) < -(-self._size // self.block):
+            self.block_md5s.append(self._block_digest.hexdigest())
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the whole file, in hex."""
+        return self._whole.hex()
+
+    def _stir(self) -> None:
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
+
+    def _digest(self, offset: int, length: int) -> None:
+        with Path(self._path).open("rb") as file:
+            descriptor, end = file.fileno(), offset + length
+            while offset < end:
+                data = os.pread(descriptor, min(files.READ_SIZE, end - offset), offset)
+                if not data:
+                    raise TransferError(f"{self._path} was made shorter by another program")
+                self._whole.update(data)
+                self._digest_block(data, offset)
+                offset += len(data)
+
+    def _digest_block(self, data: bytes, offset: int) -> None:
+        if self.block is None:
+            return
+        view = memoryview(data)
+        while view:
+            room = self.block - offset % self.block
+            piece = view[:room]
+            self._block_digest.update(piece)
+            offset += len(piece)
+            view = view[room:]
+            if offset % self.block == 0:
+                self.block_md5s.append(self._block_digest.hexdigest())
+                self._block_digest = files.new_digest("md5")
+
+
+def free_name(path: str) -> str:
+    """`path`, or the first of `name (2).ext`, `name (3).ext`… that nothing stands under."""
+    wanted = Path(path)
+    number = 2
+    while os.path.lexists(path):
+        path = str(wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}"))
+        number += 1
+    return path
+
+
+def _comparable(stated: Mapping[str, str]) -> dict[str, str]:
+    """Stated digests that can be taken here."""
+    return {name: value for name, value in stated.items() if name in hashlib.algorithms_available}

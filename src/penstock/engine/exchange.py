@@ -1,0 +1,300 @@
+"""One request done properly: permit → slot → signature → send → learn → accept, throw or again.
+
+The exchange runs flows. For each request a flow yields it takes a body permit where file bytes
+move, then a slot of the quota where the request counts, signs for the platform's own host and no
+other, sends, tells the limiter what came back, and hands the answer to the flow, or throws. Every
+send is admitted again, a repeated one too. Waiting for quota happens in the limiter; the only
+sleep here is the pause before a failed request is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+from penstock.config import Token
+from penstock.core.errors import (
+    AnswerLost,
+    AnswerUnusable,
+    ExchangeError,
+    LeaseExpired,
+    PenstockError,
+    Refused,
+    RemoteChanged,
+    TokenRefused,
+)
+from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
+from penstock.core.retry import Verdict, decide
+from penstock.engine.clock import Clock
+from penstock.engine.limiter import Limiter, Slot
+from penstock.engine.transport import Progress, Transport
+from penstock.platforms.base import Platform
+
+T = TypeVar("T")
+
+# Tries of one request. With full jitter up to a minute apart they span some minutes of trouble.
+TRIES = 6
+# A key that is refused this often although the limiter waited is not ours to spend.
+MOST_QUOTA_REFUSALS = 50
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+
+_UNAUTHORISED = 401
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a flow's requests cost, added up."""
+
+    api_requests: int = 0
+    storage_requests: int = 0
+    refused_by_quota: int = 0
+    repeats: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(slots=True)
+class Credentials:
+    """A profile's token, read again once after it was refused where its source can have another."""
+
+    profile: str
+    token: Token
+    reread: Callable[[], Awaitable[Token | None]]
+    _asked: bool = field(default=False, init=False)
+
+    async def other_than(self, refused: Token) -> Token | None:
+        """A token that was not refused, or None."""
+        if self.token.fingerprint() != refused.fingerprint():
+            return self.token
+        if self._asked:
+            return None
+        self._asked = True
+        other = await self.reread()
+        if other is None or other.fingerprint() == refused.fingerprint():
+            return None
+        self.token = other
+        return other
+
+
+class Exchange:
+    """Runs the flows of one platform for one profile."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        credentials: Credentials,
+        limiter: Limiter,
+        transport: Transport,
+        permits: anyio.CapacityLimiter,
+        clock: Clock,
+        tries: int = TRIES,
+        pause: Callable[[int], float] | None = None,
+    ) -> None:
+        self.platform = platform
+        self.limiter = limiter
+        self._credentials = credentials
+        self._transport = transport
+        self._permits = permits
+        self._clock = clock
+        self._tries = tries
+        self._pause = pause or _full_jitter
+        self._origin = _origin(platform.endpoint)
+        self._server_ahead_s = 0.0
+        self.total = Tally()
+
+    def server_at(self) -> float:
+        """Epoch seconds by the platform's clock, as its last answer told it."""
+        return self._clock.wall_at() + self._server_ahead_s
+
+    async def run(
+        self, flow: Flow[T], *, tally: Tally | None = None, progress: Progress = lambda _: None
+    ) -> T:
+        """What the flow returns.
+
+        Raises whatever the flow does not catch, and `TokenRefused`, which no flow is asked about.
+        Cancelled, the flow is closed and every slot and permit is given back or held as it must.
+        """
+        tally = tally if tally is not None else Tally()
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    response = await self._request(request, tally, progress)
+                except (ExchangeError, RemoteChanged) as error:
+                    request = flow.throw(error)
+                else:
+                    request = flow.send(response)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            flow.close()
+
+    async def _request(self, request: Request, tally: Tally, progress: Progress) -> Response:
+        """An accepted answer, after as many tries as the request may have."""
+        tried = refused_by_quota = 0
+        while True:
+            try:
+                return await self._send(request, tally, progress)
+            except PenstockError as error:
+                verdict = decide(error, request)
+                if verdict is Verdict.THROW_LOST:
+                    raise AnswerLost(f"{error} (whether it was done is not known)") from error
+                if verdict is Verdict.THROW:
+                    raise
+                if verdict is Verdict.AGAIN_FREE:
+                    refused_by_quota += 1
+                    tally.refused_by_quota += 1
+                    self.total.refused_by_quota += 1
+                    if refused_by_quota >= MOST_QUOTA_REFUSALS:
+                        raise
+                    continue
+                tried += 1
+                if tried >= self._tries:
+                    _say_tries(error, tried)
+                    raise
+            tally.repeats += 1
+            self.total.repeats += 1
+            await anyio.sleep(self._pause(tried))
+
+    async def _send(self, request: Request, tally: Tally, progress: Progress) -> Response:
+        """An accepted answer to one send, admitted and signed; everything else is raised."""
+        async with AsyncExitStack() as held:
+            if request.carries_body:
+                await held.enter_async_context(self._permits)
+            slot = None
+            if request.cost:
+                slot = held.enter_context(await self.limiter.admit(request.rank))
+            token = self._credentials.token
+            signed = self._sign(request, token)
+
+            def leave() -> None:
+                if slot is not None:
+                    slot.sent()
+                self._count(request, tally)
+
+            moved = Tally()
+
+            def moving(size: int) -> None:
+                if request.sink is not None:
+                    moved.bytes_received += size
+                else:
+                    moved.bytes_sent += size
+                progress(size)
+
+            try:
+                response = await self._transport.send(
+                    request, signed=signed, on_leave=leave, progress=moving
+                )
+            except AnswerLost as lost:
+                if slot is not None:
+                    slot.lost(timed_out=lost.timed_out, body=request.carries_body)
+                progress(-(moved.bytes_received + moved.bytes_sent))
+                raise
+            except BaseException:
+                # What moved does not count: it will move again, or never.
+                progress(-(moved.bytes_received + moved.bytes_sent))
+                raise
+            finally:
+                for sums in (tally, self.total):
+                    sums.bytes_sent += moved.bytes_sent
+                    sums.bytes_received += moved.bytes_received
+            return await self._judge(request, response, slot, token, moved, progress)
+
+    async def _judge(
+        self,
+        request: Request,
+        response: Response,
+        slot: Slot | None,
+        token: Token,
+        moved: Tally,
+        progress: Progress,
+    ) -> Response:
+        """The answer where it is accepted; else what it means, raised."""
+        accepted = response.status in request.accept
+        error = None if accepted else self.platform.refusal(request, response)
+        unauthorised = request.auth.kind is AuthKind.PLATFORM and response.status == _UNAUTHORISED
+        other = await self._credentials.other_than(token) if unauthorised and error else None
+        if slot is not None:
+            refused = error if isinstance(error, Refused) else None
+            slot.answered(
+                response.status,
+                response.headers,
+                quota_refused=refused is not None and refused.quota,
+                queue_full=refused is not None and refused.queue_full,
+            )
+            self._learn_time(response.headers)
+        if error is None:
+            return response
+        progress(-(moved.bytes_received + moved.bytes_sent))
+        if other is not None:
+            self.limiter.token_replaced(other.fingerprint())
+            raise Refused(str(error), status=_UNAUTHORISED, retry=True, undone=True)
+        if unauthorised:
+            raise TokenRefused(refused_sentence(self._credentials.profile))
+        raise error
+
+    def _sign(self, request: Request, token: Token) -> tuple[tuple[str, str], ...]:
+        """The credential's header fields; none for a host that is not the platform's own."""
+        if request.auth == NO_AUTH:
+            return ()
+        if request.auth.kind is AuthKind.PLATFORM and _origin(request.url) == self._origin:
+            return self.platform.sign(token.reveal())
+        raise AnswerUnusable(f"{request!r} would carry a credential to a host it is not for")
+
+    def _count(self, request: Request, tally: Tally) -> None:
+        for sums in (tally, self.total):
+            if request.cost:
+                sums.api_requests += 1
+            else:
+                sums.storage_requests += 1
+
+    def _learn_time(self, headers: Headers) -> None:
+        """How far the server's clock is ahead of ours; `Date` is cut to whole seconds."""
+        try:
+            said = parsedate_to_datetime(headers["date"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return
+        self._server_ahead_s = said - self._clock.wall_at()
+
+    def is_due(self, expires_at: float | None, spare_s: float = 30.0) -> bool:
+        """Whether a lease is too old to begin anything with, by the server's clock."""
+        return expires_at is not None and expires_at - spare_s <= self.server_at()
+
+
+def refused_sentence(profile: str) -> str:
+    """What to tell of a refused token."""
+    return (
+        f"{profile} refused the token (401); nothing more was asked. Get a new token, put it where "
+        f"the profile takes it from, and run the same command again; `penstock profiles check "
+        f"{profile}` tries a token anew"
+    )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+def _say_tries(error: PenstockError, tried: int) -> None:
+    if not isinstance(error, LeaseExpired) and error.args and isinstance(error.args[0], str):
+        error.args = (f"{error.args[0]} (tried {tried} times)", *error.args[1:])
+
+
+_JITTER = wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
+
+
+def _full_jitter(tried: int) -> float:
+    """A pause in seconds before try `tried + 1`: full jitter over a doubling range."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = tried
+    return _JITTER(state)

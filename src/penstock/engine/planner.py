@@ -1,0 +1,531 @@
+"""What is to move: sources listed, matched with the destination, handed on page by page.
+
+Nothing is asked for a file that a page already says. Upwards, a remote folder is listed once,
+before anything is written to it, and what a listing does not show is known not to be there.
+Downwards, files are handed on as pages come. What cannot or need not move (unreadable, excluded,
+too new, a name that cannot stand there) is handed on as well, for a report lists every file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from penstock.core.errors import (
+    LocationError,
+    NameRefused,
+    PenstockError,
+    Refused,
+    SourceMissing,
+    UsageError,
+)
+from penstock.core.globs import Selection
+from penstock.core.lifecycle import State
+from penstock.core.locations import Local, Location, Remote, parse
+from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
+from penstock.core.names import to_local, to_remote
+from penstock.core.tables import ManifestRow
+from penstock.core.times import when
+from penstock.core.transfers import DownTransfer, OnConflict, Transfer, UpTransfer
+from penstock.engine.clock import Clock
+from penstock.engine.exchange import Exchange
+from penstock.engine.files import hop
+from penstock.engine.folders import Folders
+from penstock.engine.survey import (
+    Listing,
+    LocalFile,
+    Surveyor,
+    local_file,
+    no_such_place,
+    take,
+    walk_local,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unmoved:
+    """A file of the command that is not to move, and why."""
+
+    source: str
+    destination: str
+    state: State
+    reason: str | None = None
+    error: PenstockError | None = None
+    size: int | None = None
+
+
+Planned: TypeAlias = Transfer | Unmoved
+Deliver: TypeAlias = Callable[[Sequence[Planned]], Awaitable[None]]
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Selecting:
+    """Which files of a source are meant, and how sources keep their names."""
+
+    selection: Selection = field(default_factory=Selection)
+    follow: bool = False
+    keep_names: bool = False
+    min_age_s: float = 0.0
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+class _Planner:
+    """What both ways share."""
+
+    def __init__(
+        self,
+        profile: str,
+        exchange: Exchange,
+        surveyor: Surveyor,
+        selecting: Selecting,
+        clock: Clock,
+        deliver: Deliver,
+    ) -> None:
+        self._profile = profile
+        self._exchange = exchange
+        self._surveyor = surveyor
+        self._selecting = selecting
+        self._clock = clock
+        self._deliver = deliver
+
+    def _left_out(self, relative: str, changed_at: float | None) -> str | None:
+        """Why a file is not meant; None where it is."""
+        if not self._selecting.selection.takes(relative):
+            return "excluded"
+        young = self._selecting.min_age_s
+        if young and changed_at is not None and changed_at > self._clock.wall_at() - young:
+            return "too new"
+        return None
+
+    def _shown(self, place: Place, *names: str) -> str:
+        return f"{self._profile}:{_join(place.container, place.path, *names)}"
+
+
+class UploadPlanner(_Planner):
+    """Local sources to one remote destination."""
+
+    def __init__(
+        self,
+        profile: str,
+        exchange: Exchange,
+        surveyor: Surveyor,
+        selecting: Selecting,
+        clock: Clock,
+        deliver: Deliver,
+        *,
+        on_conflict: OnConflict,
+    ) -> None:
+        super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
+        self._on_conflict = on_conflict
+        self._listings: dict[str, Listing] = {}
+        self._folders: Folders | None = None
+        self._base = Place("")
+
+    async def resolve(self, destination: Remote, sources: Sequence[Local], *, rows: bool) -> Folders:
+        """The destination looked at, and the folders below it.
+
+        Raises `LocationError` where it is not there, `UsageError` where it is a file and a folder
+        is needed.
+        """
+        platform = self._exchange.platform
+        place = platform.place(_remote_path(destination))
+        found = await self._surveyor.find(place)
+        if found.file is not None and (len(sources) != 1 or rows or destination.folder_like):
+            raise UsageError(f"{destination} is a file; several sources need a folder to go to")
+        if found.file is not None and place.container.startswith("id="):
+            raise UsageError(f"{destination} is a file; name the folder to send to")
+        self._found = found
+        self._destination = destination
+        self._wanted = place
+        self._folders = Folders(self._exchange, found.place)
+        if not found.missing:
+            await self._check_root(found)
+        return self._folders
+
+    async def _check_root(self, found: Found) -> None:
+        """The folder listed: it shows that it is there for this token, and what is in it."""
+        assert self._folders is not None
+        try:
+            await self._listing(found.place)
+        except Refused as refused:
+            if refused.status == 404 and found.place.path:  # noqa: PLR2004
+                # Remembered by an earlier run, and gone since: looked for anew.
+                await self._surveyor.forget(found.place)
+                again = await self._surveyor.find(self._wanted)
+                self._found = again
+                self._folders = Folders(self._exchange, again.place)
+                await self._listing(again.place)
+                return
+            raise no_such_place(found.place, refused) from refused
+
+    async def plan_sources(self, sources: Sequence[Local]) -> None:
+        """Every file of the sources, delivered."""
+        keep = len(sources) > 1 or self._selecting.keep_names
+        whole = self._wanted
+        is_folder = self._destination.folder_like or not self._found.missing
+        is_folder = (is_folder and self._found.file is None) or keep
+        for source in sources:
+            path = source.path
+            name = Path(os.path.abspath(path)).name  # noqa: PTH100 - resolve() would follow links
+            if await hop(Path(path).is_dir):
+                base = _below(whole, (to_remote(name),)) if keep else whole
+                if self._found.file is not None:
+                    raise UsageError(
+                        f"{self._destination} is a file; {path} is a folder and cannot go there"
+                    )
+                async for files in take(walk_local(path, follow=self._selecting.follow)):
+                    await self._plan_folder(files, base)
+            elif is_folder:
+                await self._plan_files([(await hop(local_file, path, name), whole, name)])
+            else:
+                above, _, final = whole.path.rpartition("/")
+                file = await hop(local_file, path, name)
+                await self._plan_files([(file, Place(whole.container, above), final)])
+
+    async def plan_rows(self, rows: Iterable[ManifestRow], root: str) -> None:
+        """Every row of a manifest, delivered. `root` is what relative sources are relative to."""
+        for row in rows:
+            path = str(Path(root) / row.source)
+            file = await hop(local_file, path, row.source)
+            try:
+                names = self._destination_names(row, file)
+            except PenstockError as error:
+                await self._deliver(
+                    [Unmoved(path, row.destination or "", State.FAILED, error=error)]
+                )
+                continue
+            folder = _below(self._wanted, names[:-1])
+            await self._plan_files([(file, folder, names[-1])], row)
+
+    def _destination_names(self, row: ManifestRow, file: LocalFile) -> tuple[str, ...]:
+        """Folders and name below the destination."""
+        if not row.destination:
+            return (Path(file.path).name,)
+        wanted = row.destination
+        prefix = self._shown(self._wanted)
+        if wanted.startswith(f"{self._profile}:"):
+            if not wanted.startswith(f"{prefix}/"):
+                raise NameRefused(f"the destination {wanted} is not below {self._destination}")
+            wanted = wanted.removeprefix(f"{prefix}/")
+        if wanted.endswith("/"):
+            wanted += Path(file.path).name
+        return tuple(to_remote(name) for name in wanted.split("/"))
+
+    async def _plan_folder(self, files: Sequence[LocalFile], base: Place) -> None:
+        planned = []
+        for file in files:
+            *folders, name = file.relative.split("/")
+            try:
+                place = _below(base, tuple(to_remote(folder) for folder in folders))
+            except NameRefused as error:
+                await self._deliver(
+                    [Unmoved(file.path, file.relative, State.FAILED, error=error)]
+                )
+                continue
+            planned.append((file, place, name))
+        await self._plan_files(planned)
+
+    async def _plan_files(
+        self, files: Sequence[tuple[LocalFile, Place, str]], row: ManifestRow | None = None
+    ) -> None:
+        planned: list[Planned] = []
+        for file, place, name in files:
+            planned.append(await self._plan_one(file, place, name, row))
+            if len(planned) >= _BATCH:
+                await self._deliver(planned)
+                planned = []
+        if planned:
+            await self._deliver(planned)
+
+    async def _plan_one(
+        self, file: LocalFile, place: Place, name: str, row: ManifestRow | None
+    ) -> Planned:
+        shown = self._shown(place, name)
+        path = os.path.abspath(file.path)  # noqa: PTH100
+        found = file.found
+        changed_at = found.mtime_ns / 1e9 if found is not None and found.mtime_ns else None
+        why = self._left_out(file.relative, changed_at)
+        if why is not None:
+            return Unmoved(path, shown, State.SKIPPED, why, size=found.size if found else None)
+        if file.error is not None or found is None:
+            return Unmoved(path, shown, State.FAILED, error=file.error)
+        try:
+            name = to_remote(name)
+        except NameRefused as error:
+            return Unmoved(path, shown, State.FAILED, error=error, size=found.size)
+        listing = await self._listing_of(place)
+        folders = self._folders
+        assert folders is not None
+        taken: frozenset[str] = frozenset()
+        if self._on_conflict is OnConflict.RENAME:
+            taken = frozenset((*listing.files, *listing.folders))
+        return UpTransfer(
+            Identity(
+                Direction.UP,
+                self._exchange.platform.endpoint,
+                place.container,
+                _join(place.path, name),
+                path,
+            ),
+            path,
+            shown,
+            folders.known(place.path) or Place(place.container, place.path),
+            name,
+            found,
+            existing=listing.files.get(name),
+            taken=taken,
+            promised=dict(row.digests) if row else {},
+            promised_size=row.size if row else None,
+        )
+
+    async def _listing_of(self, place: Place) -> Listing:
+        """A folder's listing; empty where the listings above it show that it is not there."""
+        folders = self._folders
+        assert folders is not None
+        if place.path in self._listings:
+            return self._listings[place.path]
+        known = folders.known(place.path)
+        if known is None and not self._is_missing(place.path):
+            above, _, name = place.path.rpartition("/")
+            if len(above) >= len(self._found.place.path):
+                parent = await self._listing_of(Place(place.container, above))
+                if name in parent.folders:
+                    known = Place(place.container, place.path, parent.folders[name].id)
+                    folders.learn(known)
+        if known is None:
+            return self._listings.setdefault(place.path, Listing())
+        return await self._listing(known)
+
+    def _is_missing(self, path: str) -> bool:
+        """Whether looking for the destination has shown that nothing is at or below a path."""
+        if not self._found.missing:
+            return not path
+        first = _join(self._found.place.path, self._found.missing[0])
+        return path == first or path.startswith(f"{first}/")
+
+    async def _listing(self, place: Place) -> Listing:
+        listing = await self._surveyor.listing(place)
+        self._listings[place.path] = listing
+        return listing
+
+
+class DownloadPlanner(_Planner):
+    """Remote sources to one local destination."""
+
+    def __init__(
+        self,
+        profile: str,
+        exchange: Exchange,
+        surveyor: Surveyor,
+        selecting: Selecting,
+        clock: Clock,
+        deliver: Deliver,
+        *,
+        profiles: Iterable[str],
+    ) -> None:
+        super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
+        self._profiles = tuple(profiles)
+
+    async def plan_sources(self, sources: Sequence[Remote], destination: Local) -> None:
+        """Every file of the sources, delivered."""
+        keep = len(sources) > 1 or self._selecting.keep_names
+        target = Path(os.path.abspath(destination.path))  # noqa: PTH100
+        is_folder = destination.folder_like or keep or await hop(target.is_dir)
+        for source in sources:
+            place, found = await self._find(source)
+            if found.file is not None:
+                (name,) = to_local([found.file.name])
+                path = target / name if is_folder else target
+                shown = str(source)
+                above = Place(place.container, place.path.rpartition("/")[0])
+                planned = self._one(found.file, above, (), shown, path, found.file.name, None)
+                await self._deliver([planned])
+                continue
+            if await hop(target.is_file):
+                raise UsageError(f"{destination} is a file; {source} is a folder and cannot go there")
+            last = place.path.rpartition("/")[2] or place.container.rpartition("/")[2]
+            base = target.joinpath(*to_local([last])) if keep else target
+            await self._plan_tree(source, place, base)
+
+    async def _find(self, source: Remote) -> tuple[Place, Found]:
+        place = self._exchange.platform.place(_remote_path(source))
+        found = await self._surveyor.find(place)
+        if found.missing:
+            raise LocationError(f"{source} is not there ({found.missing[0]!r} is missing)")
+        return (found.place if found.file is None else place), found
+
+    async def _walk(
+        self, place: Place, deliver: Callable[[tuple[str, ...], list[RemoteFile]], Awaitable[None]]
+    ) -> None:
+        try:
+            await self._surveyor.walk(place, deliver, self._selecting.selection.prunes)
+        except Refused as refused:
+            await self._surveyor.forget(place)
+            raise no_such_place(place, refused) from refused
+
+    async def _plan_tree(self, source: Remote, place: Place, base: Path) -> None:
+        async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
+            where = base.joinpath(*to_local(folders))
+            planned = []
+            for file in files:
+                relative = _join(*folders, file.name)
+                path = where / to_local([file.name])[0]
+                shown = f"{str(source).rstrip('/')}/{relative}"
+                planned.append(self._one(file, place, folders, shown, path, relative, None))
+            await self._deliver(planned)
+
+        await self._walk(place, deliver)
+
+    async def plan_rows(
+        self, rows: Iterable[ManifestRow], root: Remote | None, destination: Local
+    ) -> None:
+        """Every row of a manifest, delivered: folders are listed, never a file asked for.
+
+        Sources are locations, or (with `root`) paths below it.
+        """
+        target = Path(os.path.abspath(destination.path))  # noqa: PTH100
+        by_folder: dict[Remote, dict[str, list[ManifestRow]]] = {}
+        by_id: dict[str, list[ManifestRow]] = {}
+        below: dict[str, list[ManifestRow]] = {}
+        for row in rows:
+            location = self._location(row, root)
+            if location is None:
+                below.setdefault(row.source.removeprefix("./"), []).append(row)
+            elif location.id is not None:
+                by_id.setdefault(location.id, []).append(row)
+            else:
+                above, _, name = location.path.rpartition("/")
+                folder = Remote(location.profile, above)
+                by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
+        await self._plan_ids(by_id, target)
+        for folder, wanted in by_folder.items():
+            place, found = await self._find(folder)
+            listing = await self._surveyor.listing(found.place)
+            for name, named in wanted.items():
+                await self._plan_named(named, listing.files.get(name), place, target)
+        if below:
+            assert root is not None
+            await self._plan_below(below, root, target)
+
+    def _location(self, row: ManifestRow, root: Remote | None) -> Remote | None:
+        """Where a row's source is; None where it is a path below `root`."""
+        location: Location | None = None
+        if ":" in row.source:
+            try:
+                location = parse(row.source, self._profiles)
+            except PenstockError:
+                location = None
+        if isinstance(location, Remote) and location.profile == self._profile:
+            return location
+        if root is None or isinstance(location, Remote):
+            raise UsageError(
+                f"manifest row {row.row}: {row.source!r} is no location of {self._profile}; a run "
+                "fetches from one profile (give a SOURCE for paths below it)"
+            )
+        return None
+
+    async def _plan_ids(self, by_id: dict[str, list[ManifestRow]], target: Path) -> None:
+        platform, ids = self._exchange.platform, list(by_id)
+        size = platform.traits.page_size
+        for first in range(0, len(ids), size):
+            described = await self._exchange.run(platform.describe(ids[first : first + size]))
+            for file_id in ids[first : first + size]:
+                place = Place(f"id={file_id}")
+                await self._plan_named(by_id[file_id], described.get(file_id), place, target)
+
+    async def _plan_below(
+        self, below: dict[str, list[ManifestRow]], root: Remote, target: Path
+    ) -> None:
+        place, found = await self._find(root)
+        if found.file is not None:
+            raise UsageError(f"{root} is a file; a manifest's paths need a folder to be below")
+
+        async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
+            for file in files:
+                rows = below.pop(_join(*folders, file.name), None)
+                if rows is not None:
+                    await self._plan_named(rows, file, place, target, folders)
+
+        await self._walk(place, deliver)
+        for rows in list(below.values()):
+            await self._plan_named(rows, None, place, target)
+
+    async def _plan_named(
+        self,
+        rows: Sequence[ManifestRow],
+        file: RemoteFile | None,
+        place: Place,
+        target: Path,
+        folders: tuple[str, ...] = (),
+    ) -> None:
+        planned: list[Planned] = []
+        for row in rows:
+            try:
+                path = _below_target(row, target, file)
+            except NameRefused as error:
+                planned.append(
+                    Unmoved(row.source, row.destination or "", State.FAILED, error=error)
+                )
+                continue
+            if file is None:
+                missing = SourceMissing(f"{row.source} is not on {self._profile}")
+                planned.append(Unmoved(row.source, str(path), State.FAILED, error=missing))
+                continue
+            planned.append(self._one(file, place, folders, row.source, path, row.source, row))
+        await self._deliver(planned)
+
+    def _one(
+        self,
+        file: RemoteFile,
+        place: Place,
+        folders: tuple[str, ...],
+        shown: str,
+        path: Path,
+        relative: str,
+        row: ManifestRow | None,
+    ) -> Planned:
+        why = self._left_out(relative, when(file.modified))
+        if why is not None:
+            return Unmoved(shown, str(path), State.SKIPPED, why, size=file.size)
+        return DownTransfer(
+            Identity(
+                Direction.DOWN,
+                self._exchange.platform.endpoint,
+                place.container,
+                _join(place.path, *folders, file.name),
+                str(path),
+            ),
+            shown,
+            file,
+            str(path),
+            promised=dict(row.digests) if row else {},
+            promised_size=row.size if row else None,
+        )
+
+
+def _remote_path(location: Remote) -> str:
+    return f"id={location.id}" if location.id is not None else location.path
+
+
+def _below(place: Place, names: tuple[str, ...]) -> Place:
+    return Place(place.container, _join(place.path, *names))
+
+
+def _below_target(row: ManifestRow, target: Path, file: RemoteFile | None) -> Path:
+    """Where a row's file goes: below the target, whatever the manifest says."""
+    wanted = row.destination or ""
+    if not wanted or wanted.endswith("/"):
+        last = file.name if file is not None else row.source.rpartition("/")[2]
+        wanted += to_local([last])[0]
+    path = Path(os.path.normpath(target / wanted))
+    if not path.is_relative_to(target) or path == target:
+        raise NameRefused(f"the destination {row.destination} is not below {target}")
+    return path

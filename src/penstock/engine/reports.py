@@ -1,0 +1,72 @@
+"""Reports on disk: a line for each transfer as it ends, under the final name when the run ends.
+
+A report grows beside its name and takes it in whatever way the run ends, short of SIGKILL. The
+run's own copy in the state folder is what `Report.lines` reads; the oldest are dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Self
+
+from penstock.core.errors import UsageError
+from penstock.core.report import Line
+
+# Runs whose lines are kept.
+KEPT = 20
+
+
+class ReportWriter:
+    """Writes lines to the run's own report and, where asked for, to another file."""
+
+    def __init__(self, folder: Path, run: str, wanted: Path | None) -> None:
+        self.path = folder / f"{run}.jsonl"
+        self._folder = folder
+        self._targets = [self.path] + ([wanted] if wanted is not None else [])
+        self._files: list[TextIOWrapper] = []
+
+    def __enter__(self) -> Self:
+        """Raises `UsageError` where a report cannot be written."""
+        for target in self._targets:
+            try:
+                mode = 0o700 if target is self.path else 0o777
+                target.parent.mkdir(parents=True, exist_ok=True, mode=mode)
+                if target.is_dir():
+                    raise IsADirectoryError(21, "is a folder", str(target))
+                descriptor = os.open(
+                    _growing(target),
+                    os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+                    0o600 if target is self.path else 0o666,
+                )
+                self._files.append(os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape"))
+            except OSError as error:
+                self.__exit__()
+                raise UsageError(f"the report {target} cannot be written: {error.strerror}") from error
+        return self
+
+    def write(self, line: Line) -> None:
+        """One line more."""
+        text = line.json() + "\n"
+        for file in self._files:
+            file.write(text)
+
+    def __exit__(self, *_: object) -> None:
+        for file, target in zip(self._files, self._targets, strict=False):
+            with contextlib.suppress(OSError):
+                file.close()
+                _growing(target).replace(target)
+        self._files = []
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        with contextlib.suppress(OSError):
+            kept = sorted(self._folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+            for old in kept[:-KEPT]:
+                old.unlink(missing_ok=True)
+
+
+def _growing(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")

@@ -1,0 +1,416 @@
+"""Decides which transfers move, and how many at once: a bounded queue between planner and workers.
+
+The planner delivers batches; each batch is held against the ledger in one look-up, so what is
+proved already costs no request and no worker. The rest waits in a short queue for a worker. A
+transfer another process moves is set aside and looked at again when nothing else is left. A
+failure is a line in the report; only what every transfer shares stops the run.
+
+Stopping is asked for by `Stop`: nothing new is begun, what is in flight has a few seconds to end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from penstock.core.errors import Effect, PenstockError, Refused, RunStopped
+from penstock.core.events import PlanComplete, Planned as PlannedEvent, TransferEnded, TransferStarted
+from penstock.core.lifecycle import State
+from penstock.core.model import Identity
+from penstock.core.report import Line, Summary
+from penstock.core.transfers import DownTransfer, Ended, Transfer, UpTransfer
+from penstock.engine.context import Context
+from penstock.engine.download import Download
+from penstock.engine.exchange import Tally
+from penstock.engine.files import hop
+from penstock.engine.groups import task_group
+from penstock.engine.ledger import Held, Row
+from penstock.engine.planner import Deliver, Planned, Unmoved
+from penstock.engine.upload import UploadRun
+
+# Transfers known and waiting for a worker: enough never to run dry, few enough to hold in memory.
+QUEUE = 1000
+# Files under way at once. Small files spend their time waiting for answers, not moving bytes.
+FILES_AT_ONCE = 48
+# What a stop leaves to what is in flight.
+GRACE_S = 5.0
+# Transfers that must fail alike, with none succeeding, before the cause is taken for a shared one.
+ALIKE = 20
+_HELD_AGAIN_S = 0.5
+
+
+class TooManyFailures(RunStopped):
+    """As many transfers failed as `max_failures` allows."""
+
+
+class Stop:
+    """Asks a run to stop: nothing new begins. `reason` says who asked."""
+
+    def __init__(self) -> None:
+        self._asked = anyio.Event()
+        self.reason: str | None = None
+
+    def ask(self, reason: str) -> None:
+        """From now on nothing new begins."""
+        if self.reason is None:
+            self.reason = reason
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Returns when a stop is asked for."""
+        await self._asked.wait()
+
+
+@dataclass(slots=True)
+class Limits:
+    """When a run gives up, and how wide it works."""
+
+    max_failures: int | None = None
+    files_at_once: int = FILES_AT_ONCE
+
+
+@dataclass(slots=True)
+class _Alike:
+    """Counts failures of one permanent kind, until something succeeds."""
+
+    kinds: Counter[tuple[str, object]] = field(default_factory=Counter)
+    succeeded: bool = False
+
+    def add(self, error: PenstockError) -> None:
+        """Raises `RunStopped` where the first `ALIKE` transfers failed on one permanent answer."""
+        if self.succeeded or not isinstance(error, Refused) or error.effect is Effect.RETRY:
+            return
+        kind = (str(error.status), error.code)
+        self.kinds[kind] += 1
+        if self.kinds[kind] >= ALIKE:
+            raise RunStopped(
+                f"the first {ALIKE} transfers failed alike and none succeeded: {error}"
+            ) from error
+
+
+class Scheduler:
+    """One run's transfers, from planned to ended."""
+
+    def __init__(
+        self,
+        context: Context,
+        summary: Summary,
+        write: Callable[[Line], None],
+        stop: Stop,
+        limits: Limits,
+    ) -> None:
+        self._context = context
+        self._summary = summary
+        self._write = write
+        self._stop = stop
+        self._limits = limits
+        self._alike = _Alike()
+        self._files = 0
+        self._bytes = 0
+        self._open: dict[Identity, tuple[str, str, int | None]] = {}
+        self._held: list[Transfer] = []
+        self._send: MemoryObjectSendStream[Transfer] | None = None
+
+    async def run(self, plan: Callable[[Deliver], Awaitable[None]]) -> None:
+        """Every transfer that `plan` delivers has ended, or the run was stopped.
+
+        Raises what stops the run. Lines of transfers that were known and did not end are written
+        as failed, with the reason.
+        """
+        send, receive = anyio.create_memory_object_stream[Transfer](QUEUE)
+        self._send = send
+        cause: BaseException | None = None
+        try:
+            async with task_group() as group:
+                work = anyio.CancelScope()
+                group.start_soon(self._watch, work)
+                with work:
+                    async with task_group() as workers:
+                        workers.start_soon(self._plan, plan, send)
+                        for _ in range(self._limits.files_at_once):
+                            workers.start_soon(self._work, receive.clone())
+                        receive.close()
+                    await self._settle_held()
+                group.cancel_scope.cancel()
+        except BaseException as error:
+            cause = error
+            raise
+        finally:
+            send.close()
+            receive.close()
+            if cause is not None or self._stop.asked:
+                self._close_unended(cause)
+
+    async def _watch(self, work: anyio.CancelScope) -> None:
+        """Ends what is in flight some seconds after a stop was asked for."""
+        await self._stop.wait()
+        work.deadline = min(work.deadline, anyio.current_time() + GRACE_S)
+
+    async def _plan(
+        self, plan: Callable[[Deliver], Awaitable[None]], send: MemoryObjectSendStream[Transfer]
+    ) -> None:
+        async with send:
+            with anyio.CancelScope() as scope:
+                async with task_group() as group:
+                    group.start_soon(self._end_when_stopped, scope)
+                    await plan(self._deliver)
+                    group.cancel_scope.cancel()
+            if not self._stop.asked:
+                self._context.emit(PlanComplete(self._files, self._bytes))
+
+    async def _end_when_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.cancel()
+
+    # -- intake ------------------------------------------------------------------------------
+
+    async def _deliver(self, batch: Sequence[Planned]) -> None:
+        """A batch of the plan: what is settled is reported, the rest waits for a worker."""
+        moving: list[Transfer] = []
+        for planned in batch:
+            self._files += 1
+            self._bytes += planned.size or 0
+            self._context.emit(PlannedEvent(planned.source, planned.destination, planned.size))
+            if isinstance(planned, Unmoved):
+                self._unmoved(planned)
+            else:
+                moving.append(planned)
+        rows = await self._context.ledger.lookup([transfer.identity for transfer in moving])
+        proved = await hop(_proved_rows, moving, rows, strict=self._context.choices.strict)
+        assert self._send is not None
+        for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
+            if is_proved and row is not None:
+                self._done(transfer, _known(row), Tally(), 0.0)
+                continue
+            self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
+            await self._send.send(transfer)
+
+    def _unmoved(self, planned: Unmoved) -> None:
+        error = planned.error
+        self._end(
+            Line(
+                run=self._context.run,
+                source=planned.source,
+                destination=planned.destination,
+                id=None,
+                size=planned.size,
+                status=planned.state.value,
+                reason=planned.reason,
+                finished_at=self._context.clock.wall_at(),
+                error=_error(error) if error is not None else None,
+            )
+        )
+
+    # -- work --------------------------------------------------------------------------------
+
+    async def _work(self, receive: MemoryObjectReceiveStream[Transfer]) -> None:
+        async with receive:
+            async for transfer in receive:
+                if self._stop.asked:
+                    return
+                if not await self._move(transfer):
+                    self._held.append(transfer)
+
+    async def _settle_held(self) -> None:
+        """Transfers that other processes were moving: theirs when proved, ours when they let go."""
+        while self._held and not self._stop.asked:
+            held, self._held = self._held, []
+            rows = await self._context.ledger.lookup([transfer.identity for transfer in held])
+            proved = await hop(_proved_rows, held, rows, strict=self._context.choices.strict)
+            for transfer, row, is_proved in zip(held, rows, proved, strict=True):
+                if is_proved and row is not None:
+                    self._done(transfer, _known(row), Tally(), 0.0)
+                elif not await self._move(transfer):
+                    self._held.append(transfer)
+            if self._held:
+                await anyio.sleep(_HELD_AGAIN_S)
+
+    async def _move(self, transfer: Transfer) -> bool:
+        """Whether the transfer ended; False where another live process moves it."""
+        context, tally = self._context, Tally()
+        row = await context.ledger.claim(transfer.identity, context.run)
+        if isinstance(row, Held):
+            return False
+        began_s = context.clock.now_s()
+        context.emit(TransferStarted(transfer.source, transfer.destination, transfer.size))
+        try:
+            ended = await self._worker(transfer, row, tally)
+        except PenstockError as error:
+            await context.ledger.failed(row.id)
+            if error.effect is Effect.STOP_RUN:
+                raise
+            self._failed(transfer, error, tally, context.clock.now_s() - began_s)
+            return True
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await context.ledger.release(row.id)
+            raise
+        if ended.state is State.SKIPPED:
+            await context.ledger.release(row.id)
+        self._done(transfer, ended, tally, context.clock.now_s() - began_s)
+        return True
+
+    async def _worker(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
+        if isinstance(transfer, DownTransfer):
+            return await Download(self._context, transfer, row, tally).run()
+        return await UploadRun(self._context, transfer, row, tally).run()
+
+    # -- lines -------------------------------------------------------------------------------
+
+    def _done(self, transfer: Transfer, ended: Ended, tally: Tally, seconds: float) -> None:
+        if ended.state in {State.VERIFIED, State.UNVERIFIED}:
+            self._alike.succeeded = True
+        self._open.pop(transfer.identity, None)
+        self._end(
+            Line(
+                run=self._context.run,
+                source=transfer.source,
+                destination=ended.destination or transfer.destination,
+                id=ended.id,
+                size=ended.size if ended.size is not None else transfer.size,
+                status=ended.state.value,
+                reason=ended.reason,
+                digests=dict(ended.digests),
+                verified_by=ended.verified_by,
+                parts=ended.parts,
+                attempts=ended.attempts,
+                api_requests=tally.api_requests,
+                bytes_sent=tally.bytes_sent,
+                bytes_received=tally.bytes_received,
+                seconds=round(seconds, 3),
+                finished_at=self._context.clock.wall_at(),
+            )
+        )
+
+    def _failed(
+        self, transfer: Transfer, error: PenstockError, tally: Tally, seconds: float
+    ) -> None:
+        self._open.pop(transfer.identity, None)
+        self._end(
+            Line(
+                run=self._context.run,
+                source=transfer.source,
+                destination=transfer.destination,
+                id=None,
+                size=transfer.size,
+                status=State.FAILED.value,
+                reason="conflict" if type(error).__name__ == "Conflict" else None,
+                attempts=1,
+                api_requests=tally.api_requests,
+                bytes_sent=tally.bytes_sent,
+                bytes_received=tally.bytes_received,
+                seconds=round(seconds, 3),
+                finished_at=self._context.clock.wall_at(),
+                error=_error(error),
+            )
+        )
+        self._alike.add(error)
+        most = self._limits.max_failures
+        if most is not None and self._summary.failed >= most:
+            raise TooManyFailures(f"{self._summary.failed} transfers failed, as many as allowed")
+
+    def _close_unended(self, cause: BaseException | None) -> None:
+        """Lines for what was known and did not end."""
+        if isinstance(cause, PenstockError):
+            error = {"type": type(cause).__name__, "message": f"not finished: {cause}"}
+        else:
+            message = "not finished; run the same command to carry on"
+            error = {"type": "Interrupted", "message": message}
+        for source, destination, size in self._open.values():
+            self._end(
+                Line(
+                    run=self._context.run,
+                    source=source,
+                    destination=destination,
+                    id=None,
+                    size=size,
+                    status=State.FAILED.value,
+                    reason="not finished",
+                    finished_at=self._context.clock.wall_at(),
+                    error=error,
+                )
+            )
+        self._open.clear()
+
+    def _end(self, line: Line) -> None:
+        self._summary.add(line)
+        self._write(line)
+        self._context.emit(TransferEnded(line))
+
+
+def _error(error: PenstockError) -> dict[str, str]:
+    return {"type": type(error).__name__, "message": str(error)}
+
+
+def _known(row: Row) -> Ended:
+    """The end of a transfer that an earlier run proved."""
+    proved = row.state is State.VERIFIED
+    return Ended(
+        State.SKIPPED,
+        reason="already verified" if proved else "already there, unverified",
+        id=row.remote_id,
+        size=row.size,
+        digests=row.digests,
+        verified_by="ledger" if proved else None,
+        parts=row.parts,
+        destination=row.placed if row.identity.direction.value == "down" else None,
+    )
+
+
+def _proved_rows(
+    transfers: Sequence[Transfer], rows: Sequence[Row | None], *, strict: bool
+) -> list[bool]:
+    """Which transfers the ledger proves, and nothing seen since speaks against. Blocks: it stats."""
+    return [
+        row is not None and _is_proved(transfer, row, strict=strict)
+        for transfer, row in zip(transfers, rows, strict=True)
+    ]
+
+
+def _is_proved(transfer: Transfer, row: Row, *, strict: bool) -> bool:
+    if row.state is not State.VERIFIED and (strict or row.state is not State.UNVERIFIED):
+        return False
+    if any(
+        row.digests.get(name) not in {None, digest} for name, digest in transfer.promised.items()
+    ):
+        return False
+    if isinstance(transfer, UpTransfer):
+        return _is_still_up(transfer, row)
+    return _is_still_down(transfer, row)
+
+
+def _is_still_up(transfer: UpTransfer, row: Row) -> bool:
+    """The source is as it was sent, and the platform lists the file it became."""
+    if row.source != transfer.found:
+        return False
+    if row.placed is not None:
+        return row.placed in transfer.taken
+    existing = transfer.existing
+    return (
+        existing is not None
+        and existing.id == row.remote_id
+        and existing.size in {None, transfer.found.size}
+    )
+
+
+def _is_still_down(transfer: DownTransfer, row: Row) -> bool:
+    """The remote file is as it was fetched, and the local one as it was written."""
+    if row.size is None or row.source != transfer.fingerprint(row.size):
+        return False
+    if transfer.file.size not in {None, row.size}:
+        return False
+    try:
+        found = os.stat(row.placed or transfer.local_path)  # noqa: PTH116 - a batch at a time
+    except OSError:
+        return False
+    return found.st_size == row.size and found.st_mtime_ns == row.mtime_ns

@@ -1,0 +1,548 @@
+"""Where the slots of a quota are kept, so that all who spend it count together.
+
+A store does one thing, `turn`: in one transaction it settles what ended, applies what was heard
+to the key's `Standing`, and grants what `Standing.room` allows. The rules are `core.quota`'s and
+`core.window`'s; a store adds only atomicity and memory. A slot granted is in flight for everybody
+until its holder settles it, or is found dead: then it may still be counted for the longest delay
+and one window more.
+
+Times are nanoseconds on the axis `open` gives (its `offset_ns` added to the limiter's own clock),
+so a store with a clock of its own (a server's) can impose it. Keys and fingerprints are digests:
+a token never gets here. Nothing here waits for a slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+
+from penstock.core.errors import QuotaStoreError, UsageError
+from penstock.core.quota import Heard, Standing, Terms
+from penstock.core.window import NS_PER_S, Count, Window, ns
+from penstock.engine.clock import Clock
+from penstock.engine.files import hop
+from penstock.engine.locks import Holder
+
+# How long a refused token is not asked with again. Source: none, a choice; ARCHITECTURE, Admission.
+REFUSAL_REMEMBERED_S = 3600.0
+# A store locked by other processes for longer than this is broken, not busy: under contention the
+# worst wait seen was 2 s. Source: own measurement, 2026-11-21.
+_BUSY_S = 15.0
+# Whether other holders live is asked at most this often: it opens their lock files.
+_LIVES_EVERY_NS = NS_PER_S // 4
+# Spare slots are granted only from every eighth that is free, so that others find enough.
+_SPARES_OF = 8
+
+
+def key_of(endpoint: str, secret_or_group: str) -> str:
+    """The key of a window: a digest of an endpoint and a token, or the name of a quota group."""
+    text = f"{endpoint.rstrip('/')}\n{secret_or_group}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The key under which a window is to be asked for, and the store's axis of time."""
+
+    key: str
+    offset_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a limiter tells and asks in one go.
+
+    `back` were never sent; `held` are (slot, until); `heard` what was learnt from those. `want`
+    slots are asked for callers that wait, `spare` besides where much is free. `first`: no answer
+    has come to this run yet. `token` is a fingerprint, `refused` that a 401 came with it.
+    """
+
+    now_ns: int
+    terms: Terms
+    want: int = 0
+    spare: int = 0
+    first: bool = False
+    back: tuple[int, ...] = ()
+    held: tuple[tuple[int, int], ...] = ()
+    heard: tuple[Heard, ...] = ()
+    token: str = ""
+    proved: bool = False
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a turn gave: slots, and the key as it stands after it.
+
+    Where nothing was granted, `why` says what stands in the way and `next_ns` when to ask again;
+    None: once an answer came, here or elsewhere.
+    """
+
+    slots: tuple[int, ...] = ()
+    standing: Standing = field(default_factory=Standing)
+    count: Count = field(default_factory=Count)
+    next_ns: int | None = None
+    why: str = ""
+    token_refused: bool = False
+
+
+class SlotStore(Protocol):
+    """The contract, for whoever implements a store. One conformance suite tests all of them.
+
+    A turn is atomic and awaited to its end: cancelled, it has happened. Two turns of one key
+    never interleave, whoever makes them. Every method raises `QuotaStoreError` where the store
+    cannot be used: nothing may be spent then.
+    """
+
+    async def open(self, key: str, terms: Terms, clock: Clock, *, profile: str = "") -> Opened:
+        """The window of `key`, or the one that `profile` last spent and that still counts."""
+        ...
+
+    async def turn(self, key: str, turn: Turn) -> Outcome:
+        """Settle, learn and take, in this order and at once."""
+        ...
+
+    async def token_refused_at(self, token: str) -> float | None:
+        """When (epoch) the platform refused this token; None where that is not remembered."""
+        ...
+
+    async def forget_refusal(self, token: str) -> None:
+        """The token may be tried again."""
+        ...
+
+    async def aclose(self) -> None:
+        """Whatever is still in flight counts as a dead holder's."""
+        ...
+
+
+class _Rows(Protocol):
+    """The slots of one key inside a turn."""
+
+    def give_back(self, numbers: Iterable[int]) -> None: ...
+
+    def hold(self, number: int, until_ns: int) -> None: ...
+
+    def is_in_flight(self, number: int) -> bool: ...
+
+    def count(self, now_ns: int) -> Count: ...
+
+    def take(self, slots: int, now_ns: int, *, limit: int) -> Sequence[int]: ...
+
+
+def _turn(rows: _Rows, standing: Standing, turn: Turn, *, token_refused: bool) -> Outcome:
+    """One turn on the slots and the standing of a key: what every store does atomically."""
+    rows.give_back(turn.back)
+    for number, until_ns in turn.held:
+        rows.hold(number, until_ns)
+    if standing.probe_slot is not None and not rows.is_in_flight(standing.probe_slot):
+        standing.probe_slot = None
+    count = rows.count(turn.now_ns)
+    standing.advance(turn.now_ns, turn.terms)
+    for heard in turn.heard:
+        standing.hear(heard, count, turn.terms)
+    if turn.proved:
+        standing.proved_by, standing.proved_ns = turn.token, turn.now_ns
+    if token_refused:
+        return Outcome((), standing, count, token_refused=True)
+    room = standing.room(count, turn.now_ns, turn.terms, first=turn.first, token=turn.token)
+    wanted = min(turn.want, room.slots)
+    if wanted == turn.want and not (room.probe or turn.first):
+        wanted += max(0, min(turn.spare, (room.slots - wanted) // _SPARES_OF))
+    slots: tuple[int, ...] = ()
+    if wanted:
+        limit = standing.believed(turn.terms)
+        slots = tuple(rows.take(wanted, turn.now_ns, limit=limit))
+        count = rows.count(turn.now_ns)
+        if room.probe and slots:
+            standing.probe_slot = slots[0]
+    return Outcome(slots, standing, count, room.next_ns, room.why)
+
+
+class MemorySlotStore:
+    """Slots of one process, for tests and for library use without a folder."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[Window, Standing]] = {}
+        self._profiles: dict[str, str] = {}
+        self._refused: dict[str, float] = {}
+        self._offset_ns: int | None = None
+
+    async def open(self, key: str, terms: Terms, clock: Clock, *, profile: str = "") -> Opened:
+        """The window of `key`, or the one `profile` last spent."""
+        if self._offset_ns is None:
+            self._offset_ns = ns(clock.wall_at()) - ns(clock.now_s())
+        if profile:
+            key = self._profiles.setdefault(profile, key)
+        self._keys.setdefault(key, (Window(terms.window_ns), Standing()))
+        return Opened(key, self._offset_ns)
+
+    async def turn(self, key: str, turn: Turn) -> Outcome:
+        """See `SlotStore.turn`."""
+        window, standing = self._keys[key]
+        if turn.refused:
+            self._refused[turn.token] = turn.now_ns / NS_PER_S
+        refused_at = self._refused.get(turn.token)
+        refused = refused_at is not None and _is_remembered(refused_at, turn.now_ns)
+        outcome = _turn(window, standing, turn, token_refused=refused)
+        return replace(outcome, standing=copy(standing))
+
+    async def token_refused_at(self, token: str) -> float | None:
+        """When the token was refused."""
+        return self._refused.get(token)
+
+    async def forget_refusal(self, token: str) -> None:
+        """The token may be tried again."""
+        self._refused.pop(token, None)
+
+    async def aclose(self) -> None:
+        """Nothing to do: the memory is this process's."""
+
+
+def _is_remembered(refused_at: float, now_ns: int) -> bool:
+    return now_ns / NS_PER_S - refused_at < REFUSAL_REMEMBERED_S
+
+
+# One row a slot: `free_at` in nanoseconds, NULL while in flight. `root` is the key whose slots a
+# replaced token's key spends on; `told_at` the moment of the last turn, and `host` whose it was.
+_TABLES = """
+    CREATE TABLE IF NOT EXISTS slots (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, holder TEXT NOT NULL,
+        free_at INTEGER);
+    CREATE INDEX IF NOT EXISTS slots_key ON slots (key, free_at, holder);
+    CREATE TABLE IF NOT EXISTS windows (
+        key TEXT PRIMARY KEY, root TEXT NOT NULL, standing TEXT NOT NULL, host TEXT NOT NULL,
+        told_at INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS profiles (profile TEXT PRIMARY KEY, key TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS tokens (token TEXT PRIMARY KEY, refused_at REAL NOT NULL);
+    CREATE TABLE IF NOT EXISTS boots (boot TEXT PRIMARY KEY, offset_ns INTEGER NOT NULL);
+"""
+
+# File systems whose files other machines see. SQLite's WAL needs memory that all share, so it is
+# for one machine. Source: sqlite.org/wal.html, "Overview"; the names are those of mount(8).
+_NETWORK_TYPES = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "ceph",
+        "fuse.ceph",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "afs",
+        "panfs",
+        "pvfs2",
+        "9p",
+    ]
+)
+
+
+def on_network(path: Path) -> bool:
+    """Whether the path lies on a network file system, as far as the system tells (Linux)."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    # Source: proc(5): device, mount point, type, …
+    kinds = {line.split()[1]: line.split()[2] for line in mounts.splitlines()}
+    resolved = path.resolve()
+    for folder in (resolved, *resolved.parents):
+        if str(folder) in kinds:
+            return kinds[str(folder)] in _NETWORK_TYPES
+    return False
+
+
+@dataclass(slots=True)
+class _SqliteRows:
+    """The slots of one key in an open transaction. The same contract as `core.window.Window`."""
+
+    connection: sqlite3.Connection
+    key: str
+    holder: str
+    terms: Terms
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        self.connection.executemany(
+            "DELETE FROM slots WHERE number = ? AND free_at IS NULL", [(n,) for n in numbers]
+        )
+
+    def hold(self, number: int, until_ns: int) -> None:
+        self.connection.execute(
+            "UPDATE slots SET free_at = ? WHERE number = ? AND free_at IS NULL", (until_ns, number)
+        )
+
+    def is_in_flight(self, number: int) -> bool:
+        found = self.connection.execute(
+            "SELECT 1 FROM slots WHERE number = ? AND free_at IS NULL", (number,)
+        )
+        return found.fetchone() is not None
+
+    def count(self, now_ns: int) -> Count:
+        used, in_flight, next_free = self.connection.execute(
+            "SELECT count(*), total(free_at IS NULL OR free_at > ?),"
+            " min(free_at)"
+            " FROM slots WHERE key = ? AND (free_at IS NULL OR free_at > ?)",
+            (now_ns + self.terms.window_ns, self.key, now_ns),
+        ).fetchone()
+        return Count(used, int(in_flight), next_free)
+
+    def take(self, slots: int, now_ns: int, *, limit: int) -> list[int]:
+        free = max(0, limit - self.count(now_ns).used)
+        insert = "INSERT INTO slots (key, holder) VALUES (?, ?)"
+        taken = (
+            self.connection.execute(insert, (self.key, self.holder))
+            for _ in range(min(slots, free))
+        )
+        return [cursor.lastrowid or 0 for cursor in taken]
+
+    def bury(self, now_ns: int, holder: Holder) -> None:
+        """Hold what dead holders had in flight until nothing of it can still be counted."""
+        others = self.connection.execute(
+            "SELECT DISTINCT holder FROM slots WHERE key = ? AND free_at IS NULL AND holder <> ?",
+            (self.key, self.holder),
+        ).fetchall()
+        until_ns = now_ns + self.terms.longest_delay_ns + self.terms.window_ns
+        for (other,) in others:
+            if not holder.lives(other):
+                self.connection.execute(
+                    "UPDATE slots SET free_at = ? WHERE holder = ? AND free_at IS NULL",
+                    (until_ns, other),
+                )
+
+
+class SqliteSlotStore:
+    """Slots of all processes of one machine, in the SQLite file `path`.
+
+    The folder is made for its user only. What a turn commits survives the process, not a power
+    cut: a machine that restarts within T of its last request may overspend that one window.
+    `network` says whether other machines see the file; None: ask the system.
+    """
+
+    def __init__(self, path: Path, *, network: bool | None = None) -> None:
+        self.path = path
+        self.network = network
+        self._holder = Holder(path.parent / "holders")
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        self._lives_asked_ns: dict[str, int] = {}
+
+    async def open(self, key: str, terms: Terms, clock: Clock, *, profile: str = "") -> Opened:
+        """The window of `key`, or the one `profile` last spent and that still counts.
+
+        Raises `UsageError` where another machine spent this window within the last T, or where
+        the file system's locks do not lock.
+        """
+        return await hop(self._open, key, terms, clock, profile)
+
+    async def turn(self, key: str, turn: Turn) -> Outcome:
+        """See `SlotStore.turn`."""
+        return await hop(self._turn, key, turn)
+
+    async def token_refused_at(self, token: str) -> float | None:
+        """When the token was refused."""
+        return await hop(self._token_refused_at, token)
+
+    async def forget_refusal(self, token: str) -> None:
+        """The token may be tried again."""
+        await hop(self._forget_refusal, token)
+
+    async def aclose(self) -> None:
+        """Let go of the file and of the holder's lock."""
+        with anyio.CancelScope(shield=True):
+            await hop(self._close)
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+                self._holder.__exit__()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                connection = self._connection or self._connect()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError, ValueError) as error:
+                raise QuotaStoreError(
+                    f"cannot count the quota in {self.path}: {error}; nothing may be spent "
+                    "uncounted. Mend or remove that file, or choose another by --quota-store"
+                ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        folder = self.path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.network is None:
+            self.network = on_network(folder)
+        self._holder.__enter__()
+        try:
+            if self.network:
+                self._try_locks()
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(
+                self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            connection.execute(f"PRAGMA journal_mode = {'DELETE' if self.network else 'WAL'}")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self.network else 'NORMAL'}")
+            for statement in _TABLES.split(";"):
+                connection.execute(statement)
+        except BaseException:
+            self._holder.__exit__()
+            raise
+        self._connection = connection
+        return connection
+
+    def _try_locks(self) -> None:
+        if not Holder(self.path.parent / "holders").lives(self._holder.id):
+            raise UsageError(
+                f"{self.path.parent} is on a network file system whose locks do not lock; choose a "
+                "local folder by --quota-store, or spend a fixed part by --quota-share 1/N"
+            )
+
+    def _open(self, key: str, terms: Terms, clock: Clock, profile: str) -> Opened:
+        with self._transaction() as connection:
+            offset_ns = self._offset(connection, clock)
+            now_ns = ns(clock.now_s()) + offset_ns
+            connection.execute("DELETE FROM slots WHERE free_at <= ?", (now_ns,))
+            forgotten_at = now_ns / NS_PER_S - REFUSAL_REMEMBERED_S
+            connection.execute("DELETE FROM tokens WHERE refused_at < ?", (forgotten_at,))
+            key = _root(connection, key, profile)
+            _SqliteRows(connection, key, self._holder.id, terms).bury(now_ns, self._holder)
+            latest_ns = now_ns + terms.longest_delay_ns + terms.window_ns
+            connection.execute(
+                "UPDATE slots SET free_at = ? WHERE key = ? AND free_at > ?",
+                (latest_ns, key, latest_ns),
+            )
+            self._check_host(connection, key, latest_ns - now_ns, now_ns)
+            standing, told_ns = _standing(connection, key)
+            if told_ns > now_ns + NS_PER_S:
+                standing.limit_future(now_ns, terms)
+            connection.execute(
+                "UPDATE windows SET standing = ?, told_at = ?, host = ? WHERE key = ?",
+                (standing.dumps(), min(told_ns, now_ns), platform.node(), key),
+            )
+        return Opened(key, offset_ns)
+
+    def _offset(self, connection: sqlite3.Connection, clock: Clock) -> int:
+        """What turns the limiter's clock into the store's axis: epoch time that never steps.
+
+        All processes of one boot share a monotonic clock and the offset the first of them noted,
+        so a step of the epoch clock moves nothing that is held.
+        """
+        offset_ns = ns(clock.wall_at()) - ns(clock.now_s())
+        if not clock.boot:
+            return offset_ns
+        connection.execute("INSERT OR IGNORE INTO boots VALUES (?, ?)", (clock.boot, offset_ns))
+        query = "SELECT offset_ns FROM boots WHERE boot = ?"
+        noted: int = connection.execute(query, (clock.boot,)).fetchone()[0]
+        return noted
+
+    def _check_host(
+        self, connection: sqlite3.Connection, key: str, within_ns: int, now_ns: int
+    ) -> None:
+        if not self.network:
+            return
+        host, told_ns = connection.execute(
+            "SELECT host, told_at FROM windows WHERE key = ?", (key,)
+        ).fetchone()
+        if host not in {"", platform.node()} and told_ns > now_ns - within_ns:
+            raise UsageError(
+                f"{self.path} is on a network file system, and {host} spends this quota through "
+                "it; several machines share one by --quota-store redis://…, or each spends a "
+                "fixed part by --quota-share 1/N with a --quota-store of its own"
+            )
+
+    def _turn(self, key: str, turn: Turn) -> Outcome:
+        with self._transaction() as connection:
+            now_ns = turn.now_ns
+            rows = _SqliteRows(connection, key, self._holder.id, turn.terms)
+            connection.execute("DELETE FROM slots WHERE key = ? AND free_at <= ?", (key, now_ns))
+            standing, _ = _standing(connection, key)
+            if turn.want and now_ns - self._lives_asked_ns.get(key, 0) >= _LIVES_EVERY_NS:
+                self._lives_asked_ns[key] = now_ns
+                rows.bury(now_ns, self._holder)
+            if turn.refused:
+                connection.execute(
+                    "INSERT OR REPLACE INTO tokens VALUES (?, ?)", (turn.token, now_ns / NS_PER_S)
+                )
+            refused_at = _refused_at(connection, turn.token)
+            refused = refused_at is not None and _is_remembered(refused_at, now_ns)
+            outcome = _turn(rows, standing, turn, token_refused=refused)
+            connection.execute(
+                "UPDATE windows SET standing = ?, told_at = ?, host = ? WHERE key = ?",
+                (standing.dumps(), now_ns, platform.node(), key),
+            )
+        return outcome
+
+    def _token_refused_at(self, token: str) -> float | None:
+        with self._transaction() as connection:
+            return _refused_at(connection, token)
+
+    def _forget_refusal(self, token: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM tokens WHERE token = ?", (token,))
+
+
+def _refused_at(connection: sqlite3.Connection, token: str) -> float | None:
+    query = "SELECT refused_at FROM tokens WHERE token = ?"
+    row = connection.execute(query, (token,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _standing(connection: sqlite3.Connection, key: str) -> tuple[Standing, int]:
+    text, told_ns = connection.execute(
+        "SELECT standing, told_at FROM windows WHERE key = ?", (key,)
+    ).fetchone()
+    return Standing.loads(text), told_ns
+
+
+def _root(connection: sqlite3.Connection, key: str, profile: str) -> str:
+    """The key whose slots `key` spends: another one while that still counts for its profile."""
+
+    def root_of(some: str) -> str:
+        row = connection.execute("SELECT root FROM windows WHERE key = ?", (some,)).fetchone()
+        return row[0] if row else some
+
+    def counts(some: str) -> bool:
+        query = "SELECT 1 FROM slots WHERE key = ? LIMIT 1"
+        return connection.execute(query, (some,)).fetchone() is not None
+
+    root = root_of(key)
+    last = connection.execute("SELECT key FROM profiles WHERE profile = ?", (profile,)).fetchone()
+    inherited = root_of(last[0]) if profile and last else root
+    if inherited != root and counts(inherited):
+        connection.execute("UPDATE slots SET key = ? WHERE key = ?", (inherited, root))
+        root = inherited
+    elif not counts(root):
+        root = key
+    connection.execute("INSERT OR IGNORE INTO windows VALUES (?, ?, ?, '', 0)", (key, root, _NEW))
+    connection.execute("UPDATE windows SET root = ? WHERE key = ?", (root, key))
+    if profile:
+        connection.execute("INSERT OR REPLACE INTO profiles VALUES (?, ?)", (profile, key))
+    return root
+
+
+_NEW = Standing().dumps()

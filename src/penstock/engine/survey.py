@@ -1,0 +1,242 @@
+"""What there is: local trees walked, remote folders listed by whole pages, places found once.
+
+A remote listing counts as whole when its distinct ids are as many as the server says, and that
+number held throughout; else it is listed again, and after three times that is said. Files are
+handed on as their page arrives, each once, so the first moves before the last page is listed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+import anyio
+
+from penstock.core.errors import LocationError, PenstockError, Refused, SourceMissing
+from penstock.core.events import Event, Note
+from penstock.core.model import Fingerprint, Found, Place, RemoteFile, RemoteFolder
+from penstock.engine.exchange import Exchange
+from penstock.engine.files import fingerprint_of, hop, source_error
+from penstock.engine.groups import task_group
+from penstock.engine.ledger import Ledger
+
+# Listings of one folder before its size is taken as it is.
+LISTINGS = 3
+# Folders listed at once: enough to hide the round trip, few enough that files get slots too.
+FOLDERS_AT_ONCE = 4
+_FILE_MARK = "file:"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A local file below a root: its path, its name from the root on, and how it was found."""
+
+    path: str
+    relative: str
+    found: Fingerprint | None = None
+    error: PenstockError | None = None
+
+
+def walk_local(root: str, *, follow: bool) -> Iterator[list[LocalFile]]:
+    """The files below a folder, a list a folder, by name. Blocks; take each list through `hop`.
+
+    Links to files are followed, links to folders only with `follow`, and never round in a circle.
+    What is neither file nor folder is left out. What cannot be read is in the list, with its error.
+    """
+    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(root, "", frozenset())]
+    while pending:
+        folder, below, above = pending.pop()
+        found: list[LocalFile] = []
+        deeper: list[tuple[str, str, frozenset[tuple[int, int]]]] = []
+        try:
+            here = os.stat(folder)  # noqa: PTH116 - a walk makes no Path for each file
+            inside = above | {(here.st_dev, here.st_ino)}
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield [LocalFile(folder, below or ".", error=source_error(error, folder))]
+            continue
+        for entry in ordered:
+            relative = f"{below}/{entry.name}" if below else entry.name
+            try:
+                status = entry.stat()
+            except OSError as error:
+                found.append(LocalFile(entry.path, relative, error=source_error(error, entry.path)))
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found.append(LocalFile(entry.path, relative, fingerprint_of(status)))
+            elif stat.S_ISDIR(status.st_mode) and (
+                not entry.is_symlink()
+                or (follow and (status.st_dev, status.st_ino) not in inside)
+            ):
+                deeper.append((entry.path, relative, inside))
+        pending.extend(reversed(deeper))
+        yield found
+
+
+def local_file(path: str, relative: str) -> LocalFile:
+    """One named local file; its error where it cannot be taken. Blocks."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        return LocalFile(path, relative, error=source_error(error, path))
+    if not stat.S_ISREG(status.st_mode):
+        return LocalFile(path, relative, error=SourceMissing(f"{path} is not a file"))
+    return LocalFile(path, relative, fingerprint_of(status))
+
+
+@dataclass(slots=True)
+class Listing:
+    """One remote folder as it was last listed, by name."""
+
+    files: dict[str, RemoteFile] = field(default_factory=dict)
+    folders: dict[str, RemoteFolder] = field(default_factory=dict)
+
+
+class Surveyor:
+    """Finds and lists on one platform, for one run."""
+
+    def __init__(
+        self, exchange: Exchange, ledger: Ledger | None, emit: Callable[[Event], None]
+    ) -> None:
+        self._exchange = exchange
+        self._ledger = ledger
+        self._emit = emit
+        self.pages = 0
+
+    async def find(self, place: Place) -> Found:
+        """What stands at a place; asked of the platform only where the ledger does not know."""
+        platform = self._exchange.platform
+        if not place.path and not place.container.startswith("id="):
+            return Found(place)
+        key = f"{place.container}/{place.path}"
+        known = await self._recall(key)
+        if known is not None and known.startswith(_FILE_MARK):
+            try:
+                file = await self._exchange.run(platform.stat(known.removeprefix(_FILE_MARK)))
+            except Refused:
+                await self.forget(place)
+            else:
+                if place.container.startswith("id=") or file.name == place.path.rpartition("/")[2]:
+                    return Found(place, file=file)
+        elif known is not None:
+            return Found(Place(place.container, place.path, known))
+        found = await self._exchange.run(platform.find(place))
+        if found.file is not None:
+            await self._remember(key, _FILE_MARK + found.file.id)
+        elif not found.missing and found.place.id is not None:
+            await self._remember(key, found.place.id)
+        return found
+
+    async def forget(self, place: Place) -> None:
+        """What the ledger remembers of a place turned out not to hold."""
+        await self._remember(f"{place.container}/{place.path}", None)
+
+    async def _recall(self, key: str) -> str | None:
+        if self._ledger is None:
+            return None
+        return await self._ledger.place_id(self._exchange.platform.endpoint, key)
+
+    async def _remember(self, key: str, value: str | None) -> None:
+        if self._ledger is not None:
+            await self._ledger.remember_place(self._exchange.platform.endpoint, key, value)
+
+    async def pages_of(
+        self, place: Place
+    ) -> AsyncIterator[tuple[list[RemoteFile], list[RemoteFolder]]]:
+        """What is new on each page of one folder, until the listing is whole. Each id comes once."""
+        seen: set[str] = set()
+        for listing in range(1, LISTINGS + 1):
+            ids: set[str] = set()
+            totals: set[int] = set()
+            cursor: str | None = None
+            while True:
+                page = await self._exchange.run(
+                    self._exchange.platform.list_page(place, cursor)
+                )
+                self.pages += 1
+                ids.update(file.id for file in page.files)
+                ids.update(folder.id for folder in page.folders)
+                if page.total is not None:
+                    totals.add(page.total)
+                files = [file for file in page.files if file.id not in seen]
+                folders = [folder for folder in page.folders if folder.id not in seen]
+                seen |= ids
+                if files or folders:
+                    yield files, folders
+                cursor = page.next
+                if cursor is None:
+                    break
+            if not totals or totals == {len(ids)}:
+                return
+            if listing == LISTINGS:
+                self._emit(
+                    Note(
+                        f"{place.container}/{place.path} changed while it was listed, "
+                        f"{LISTINGS} times over: files that came or went meanwhile may be missing"
+                    )
+                )
+
+    async def listing(self, place: Place) -> Listing:
+        """One folder whole, by name."""
+        listed = Listing()
+        async for files, folders in self.pages_of(place):
+            listed.files.update((file.name, file) for file in files)
+            listed.folders.update((folder.name, folder) for folder in folders)
+        return listed
+
+    async def walk(
+        self,
+        root: Place,
+        deliver: Callable[[tuple[str, ...], list[RemoteFile]], Awaitable[None]],
+        prunes: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """Delivers files below a folder as pages bring them, with their folders' names from the root.
+
+        Several folders are listed at once; `prunes` says which need not be.
+        """
+        waiting: list[tuple[tuple[str, ...], Place]] = [((), root)]
+        under_way = 0
+        stirred = anyio.Event()
+
+        async def list_one(names: tuple[str, ...], place: Place) -> None:
+            nonlocal under_way
+            async for files, folders in self.pages_of(place):
+                for folder in folders:
+                    below = (*names, folder.name)
+                    if not prunes("/".join(below)):
+                        path = f"{place.path}/{folder.name}" if place.path else folder.name
+                        waiting.append((below, Place(place.container, path, folder.id)))
+                        stirred.set()
+                if files:
+                    await deliver(names, files)
+            under_way -= 1
+            stirred.set()
+
+        async with task_group() as group:
+            while waiting or under_way:
+                if waiting and under_way < FOLDERS_AT_ONCE:
+                    under_way += 1
+                    group.start_soon(list_one, *waiting.pop())
+                    continue
+                stirred = anyio.Event()
+                await stirred.wait()
+
+
+def no_such_place(place: Place, refused: Refused) -> PenstockError:
+    """What a refused listing means: a place that is not there, or whatever it was."""
+    if refused.status in {400, 404}:
+        where = "/".join(filter(None, (place.container, place.path)))
+        return LocationError(f"{where} is not there, or not for this token ({refused})")
+    return refused
+
+
+async def take(folders: Iterator[list[LocalFile]]) -> AsyncIterator[list[LocalFile]]:
+    """Each list of a local walk, fetched in a thread."""
+    while True:
+        found = await hop(next, folders, None)
+        if found is None:
+            return
+        yield found

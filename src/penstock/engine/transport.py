@@ -1,0 +1,305 @@
+"""The one module that talks: a described request goes out over aiohttp, an answer comes back.
+
+It sends what it is told, once. It follows no redirect (aiohttp would carry a token to another
+host), resends nothing, decides nothing about retries or quota, and turns every foreign exception
+into one of ours. Bodies stream in pieces of a megabyte, read and written in threads. A response's
+head is held against `Request.head` before one byte of it reaches the sink.
+
+Time-outs count from the last byte moved: a connection that stalls is `AnswerLost`, one that is
+slow is not.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace, TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp import ClientTimeout, TCPConnector, payload
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from penstock.core.errors import (
+    AnswerLost,
+    AnswerUnusable,
+    NotSent,
+    PenstockError,
+    RemoteChanged,
+    redacted,
+)
+from penstock.core.model import MIB, FileSlice, Headers, Request, Response
+from penstock.engine.files import Digests, SliceWriter, reading
+
+CONNECT_TIMEOUT_S = 30.0
+# Nothing came for this long: the stream is taken for dead. Platforms answer within seconds;
+# completing an upload of thousands of parts may take a minute.
+STALL_TIMEOUT_S = 120.0
+# An answer that is held in memory: the largest listing page is well under this.
+LARGEST_ANSWER = 32 * MIB
+# Bytes gathered before they are written in one hop.
+WRITE_SIZE = MIB
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
+
+Progress = Callable[[int], None]
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+class _RopeBody(payload.Payload):
+    """A request body streamed from what a rope describes; keeps what went wrong on our side."""
+
+    def __init__(self, request: Request, progress: Progress) -> None:
+        super().__init__(request.body, content_type="application/octet-stream")
+        self._request = request
+        self._progress = progress
+        self._size = request.body_length
+        self.digests = Digests(request.digests)
+        self.sent = 0
+        self.failure: BaseException | None = None
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """No text; aiohttp asks for one only to print it."""
+        return repr(self._request)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """The whole rope is written."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """The whole rope is written; its length was announced."""
+        try:
+            for piece in self._request.body:
+                if isinstance(piece, bytes):
+                    await writer.write(piece)
+                    continue
+                await self._write_slice(writer, piece)
+        except PenstockError as error:
+            self.failure = error
+            raise
+
+    async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
+        async with reading(piece, self.digests) as pieces:
+            async for data in pieces:
+                await writer.write(data)
+                self.sent += len(data)
+                self._progress(len(data))
+
+
+class Transport:
+    """Connections, kept alive and shared by all requests of a run."""
+
+    def __init__(
+        self,
+        *,
+        connections: int = 100,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        tls: ssl.SSLContext | bool = True,
+        user_agent: str = "penstock",
+    ) -> None:
+        self._connections = connections
+        self._tls = tls
+        self._user_agent = user_agent
+        self._timeout = ClientTimeout(
+            total=None, sock_connect=connect_timeout_s, sock_read=stall_timeout_s
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=TCPConnector(limit=self._connections, ssl=self._tls),
+            timeout=self._timeout,
+            auto_decompress=False,
+            trust_env=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+            skip_auto_headers=("Content-Type",),
+            read_bufsize=MIB,
+            trace_configs=[_leaving()],
+        )
+        # aiohttp resends idempotent requests by itself on a connection that died: a request
+        # nobody admitted. Its own test client switches that off by the same attribute.
+        self._session._retry_connection = False  # noqa: SLF001
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self,
+        request: Request,
+        *,
+        signed: Iterable[tuple[str, str]] = (),
+        on_leave: Callable[[], None] = lambda: None,
+        progress: Progress = _nothing,
+    ) -> Response:
+        """The answer to one request, its body in memory or in the request's sink.
+
+        `on_leave` is called when a connection is had and the request is about to leave. Raises `NotSent` where no
+        connection was had, `AnswerLost` where it may have been done, `AnswerUnusable` or
+        `RemoteChanged` where the head of the answer, or its length, is not what was asked for,
+        and what reading or writing the local file raises. Cancelled, it leaves the connection
+        closed and the sink's bytes unclaimed.
+        """
+        session = self._session
+        assert session is not None, "the transport is entered before it sends"
+        body = _RopeBody(request, progress) if request.body else None
+        headers = [*request.headers, *signed]
+        try:
+            async with session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                trace_request_ctx=on_leave,
+            ) as answer:
+                return await self._receive(request, answer, body, progress)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if body is not None and body.failure is not None:
+                raise body.failure from error
+            raise _translated(error, request) from error
+
+    async def _receive(
+        self,
+        request: Request,
+        answer: aiohttp.ClientResponse,
+        body: _RopeBody | None,
+        progress: Progress,
+    ) -> Response:
+        head = Headers((name, value) for name, value in answer.headers.items())
+        sent = body.sent if body is not None else 0
+        digests = body.digests.hex() if body is not None else {}
+        if request.sink is None or answer.status not in request.accept:
+            content = await _bounded(answer, request)
+            return Response(answer.status, head, content, digests, sent=sent)
+        check_head(request, answer.status, head)
+        writer = SliceWriter(request.sink, request.digests)
+        try:
+            await _pour(answer, writer, request, progress)
+        finally:
+            await writer.close()
+        if writer.written != request.sink.length:
+            raise AnswerUnusable(
+                f"{request!r} brought {writer.written} bytes in place of {request.sink.length}"
+            )
+        return Response(answer.status, head, b"", writer.hex(), received=writer.written, sent=sent)
+
+
+def _leaving() -> aiohttp.TraceConfig:
+    """Tells a request's `on_leave` that a connection is had: until then nothing was asked."""
+
+    async def leave(
+        _: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        __: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
+    ) -> None:
+        context.trace_request_ctx()
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(leave)
+    config.on_connection_reuseconn.append(leave)
+    return config
+
+
+async def _pour(
+    answer: aiohttp.ClientResponse, writer: SliceWriter, request: Request, progress: Progress
+) -> None:
+    """The body goes into the sink, gathered into megabytes; never more than was asked for."""
+    assert request.sink is not None
+    room = request.sink.length
+    gathered: list[bytes] = []
+    held = 0
+    async for data in answer.content.iter_any():
+        room -= len(data)
+        if room < 0:
+            answer.close()
+            raise AnswerUnusable(f"{request!r} brought more than {request.sink.length} bytes")
+        gathered.append(data)
+        held += len(data)
+        if held >= WRITE_SIZE:
+            await writer.write(gathered)
+            progress(held)
+            gathered, held = [], 0
+    if gathered:
+        await writer.write(gathered)
+        progress(held)
+
+
+async def _bounded(answer: aiohttp.ClientResponse, request: Request) -> bytes:
+    """A whole body that fits in memory."""
+    gathered = bytearray()
+    async for data in answer.content.iter_any():
+        gathered += data
+        if len(gathered) > LARGEST_ANSWER:
+            answer.close()
+            raise AnswerUnusable(f"{request!r} was answered with more than {LARGEST_ANSWER} bytes")
+    return bytes(gathered)
+
+
+def check_head(request: Request, status: int, headers: Headers) -> None:
+    """Nothing, or the error that keeps a body away from its sink.
+
+    Raises `RemoteChanged` where the file is not the one that was planned, `AnswerUnusable` where
+    the answer is not what was asked for. Source: RFC 9110, section 15.3.7 (206 needs
+    Content-Range) and 13.1.5 (If-Range that fails is answered with 200).
+    """
+    wanted = request.head
+    if wanted is None:
+        return
+    what = f"{request!r}"
+    if headers.get("content-encoding", "identity") not in {"identity", ""}:
+        raise AnswerUnusable(f"{what} came encoded as {headers['content-encoding']!r}, unasked")
+    validator = headers.get("etag")
+    if wanted.validator is not None and validator is not None and validator != wanted.validator:
+        raise RemoteChanged(f"{what}: the file changed while it was fetched (its ETag is another)")
+    whole = wanted.offset == 0 and wanted.length == wanted.total
+    if status == 206:  # noqa: PLR2004
+        match = _CONTENT_RANGE.match(headers.get("content-range", ""))
+        if match is None:
+            raise AnswerUnusable(f"{what} is a part without a readable Content-Range")
+        first, last, total = (int(group) for group in match.groups())
+        if total != wanted.total:
+            raise RemoteChanged(f"{what}: the file has {total} bytes, not {wanted.total}")
+        if first != wanted.offset or last != wanted.offset + wanted.length - 1:
+            raise AnswerUnusable(f"{what} is another range: {first}-{last}")
+    elif not whole:
+        if wanted.validator is not None and validator is None:
+            raise RemoteChanged(f"{what}: the file changed while it was fetched")
+        raise AnswerUnusable(f"{what}: the storage sent the whole file where a range was asked for")
+    length = headers.get("content-length")
+    if length is not None and length.isdigit() and int(length) != wanted.length:
+        if whole and status == 200:  # noqa: PLR2004
+            raise RemoteChanged(f"{what}: the file has {length} bytes, not {wanted.length}")
+        raise AnswerUnusable(f"{what} announces {length} bytes in place of {wanted.length}")
+
+
+def _translated(error: BaseException, request: Request) -> PenstockError:
+    """The error of ours that a foreign one means. The only place where that is decided."""
+    what = f"{request.method} {redacted(request.url)}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return NotSent(f"{what}: the TLS connection was refused ({type(error).__name__})")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        return NotSent(f"{what}: no connection ({reason})")
+    if isinstance(error, aiohttp.InvalidURL):
+        return NotSent(f"{what}: no URL that can be asked")
+    if isinstance(error, TimeoutError):
+        return AnswerLost(f"{what}: nothing came for too long", timed_out=True)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return AnswerLost(f"{what}: the answer broke off")
+    return AnswerLost(f"{what}: the connection broke ({type(error).__name__})")

@@ -1,0 +1,550 @@
+"""Moves one file up: an intent, an upload, its parts, and a proof of what the platform now holds.
+
+The intent is committed before the upload is asked for, its id before the first byte moves, a
+receipt before its part counts, an intent again before it is completed. So whatever moment the
+process dies at, the next run knows what to ask, and asks only then. Each part's ETag is held
+against the MD5 of the bytes that went; the source is looked at before each part and before the
+end, and a file that changed under us fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import anyio
+
+from penstock.core.errors import (
+    AnswerLost,
+    Conflict,
+    DigestMismatch,
+    LeaseExpired,
+    PenstockError,
+    Refused,
+    SourceChanged,
+    TransferError,
+)
+from penstock.core.events import BytesMoved
+from penstock.core.lifecycle import State
+from penstock.core.model import (
+    Completed,
+    Part,
+    Place,
+    Receipt,
+    RemoteFile,
+    Response,
+    Target,
+    Upload,
+)
+from penstock.core.plan import cut, upload_part_size
+from penstock.core.proof import (
+    TagKind,
+    Weight,
+    candidate_part_sizes,
+    multipart_tag,
+    promised_digests,
+    read_tag,
+    tag_of,
+    weigh,
+)
+from penstock.core.transfers import Choices, Ended, OnConflict, UpTransfer
+from penstock.engine import files
+from penstock.engine.context import Context
+from penstock.engine.exchange import Tally
+from penstock.engine.files import hop
+from penstock.engine.groups import task_group
+from penstock.engine.ledger import Row
+
+# The part reports a profile refused in the completing request, remembered for later runs.
+NEEDS_REPORTS = "needs reports"
+
+# Times an upload that vanished on the platform is begun anew.
+_BEGINNINGS = 2
+_GRACE_S = 10.0
+
+
+class UploadGone(TransferError):
+    """The platform does not know the upload any more; it is begun anew."""
+
+
+class UploadRun:
+    """One file's way up, claimed by this run."""
+
+    def __init__(self, context: Context, transfer: UpTransfer, row: Row, tally: Tally) -> None:
+        self._context = context
+        self._exchange = context.exchange
+        self._transfer = transfer
+        self._row = row
+        self._tally = tally
+        self._choices: Choices = context.choices
+        self._name = transfer.name
+        self._overwrite = False
+        self._distrusted = False
+        self._whole: dict[str, str] = {}
+
+    async def run(self) -> Ended:
+        """How the transfer ended; the ledger is told.
+
+        Raises a penstock error where it failed. What was begun is aborted where going on would be
+        wrong (the source changed, the bytes differ), and kept for the next run where it would not.
+        """
+        transfer, size = self._transfer, self._transfer.found.size
+        largest = self._exchange.platform.traits.largest_file
+        if size > largest:
+            raise TransferError(
+                f"{transfer.source} has {size} bytes; the platform takes files up to {largest}"
+            )
+        await files.unchanged(transfer.local_path, transfer.found)
+        await self._check_promised(size)
+        resuming = self._row.source == transfer.found and (
+            self._row.upload_id is not None or await self._context.ledger.intents(self._row.id)
+        )
+        if transfer.existing is not None:
+            settled = await self._existing(transfer.existing, resuming=bool(resuming))
+            if settled is not None:
+                return settled
+        if not resuming:
+            await self._abandon_old()
+        for last_beginning in (*[False] * (_BEGINNINGS - 1), True):
+            try:
+                return await self._send(size)
+            except UploadGone:
+                await self._context.ledger.forget_upload(self._row.id)
+                if last_beginning:
+                    raise
+                self._row = await self._fresh_row()
+            except (SourceChanged, Conflict, DigestMismatch):
+                await self._abort()
+                raise
+        raise AssertionError("the last beginning returns or raises")
+
+    # -- what is there already ---------------------------------------------------------------
+
+    async def _check_promised(self, size: int) -> None:
+        """Nothing, or `DigestMismatch` where the local file is not what a manifest says."""
+        promised = self._transfer.promised
+        if self._transfer.promised_size not in {None, size}:
+            raise DigestMismatch(
+                f"{self._transfer.source} has {size} bytes, the manifest says "
+                f"{self._transfer.promised_size}",
+                expected=str(self._transfer.promised_size),
+                actual=str(size),
+            )
+        if not promised:
+            return
+        self._whole = await files.digest_file(self._transfer.local_path, size, self._names())
+        for name, expected in promised.items():
+            actual = self._whole.get(name)
+            if actual is not None and actual != expected:
+                raise DigestMismatch(
+                    f"{self._transfer.source}: the manifest says {name} {expected}, the file has "
+                    f"{actual}; nothing was sent",
+                    expected=expected,
+                    actual=actual,
+                )
+
+    async def _existing(self, existing: RemoteFile, *, resuming: bool) -> Ended | None:
+        """What to do about a file that has the name already; None: go on and send.
+
+        Raises `Conflict` where it is not the same and that is to fail.
+        """
+        size = self._transfer.found.size
+        if existing.size == size:
+            if self._choices.compare.value == "size" and not resuming:
+                return Ended(
+                    State.SKIPPED, reason="same size, unverified", id=existing.id, size=size
+                )
+            same = await self._prove_same(existing, size)
+            if same is not None:
+                return same
+            intents = await self._context.ledger.intents(self._row.id)
+            if any(intent.kind == "complete" for intent in intents):
+                return None  # It was being completed: completing again finds out what came of it.
+        choice = self._choices.on_conflict
+        if choice is OnConflict.SKIP:
+            return Ended(State.SKIPPED, reason="conflict", id=existing.id, size=existing.size)
+        if choice is OnConflict.OVERWRITE:
+            self._overwrite = True
+            return None
+        if choice is OnConflict.RENAME:
+            self._name = free_name(self._name, self._transfer.taken)
+            return None
+        raise Conflict(
+            f"{self._transfer.destination} exists and is not the same file; use --on-conflict to "
+            "skip, overwrite or rename"
+        )
+
+    async def _prove_same(self, existing: RemoteFile, size: int) -> Ended | None:
+        """The end of a transfer whose destination holds the same bytes: one request to prove it."""
+        by, digests = await self._weigh_remote(existing, size)
+        if by is None:
+            return None
+        killed = self._row.upload_id is not None
+        await self._context.ledger.end(
+            self._row.id,
+            State.VERIFIED,
+            source=self._transfer.found,
+            digests=digests,
+            verified_by=by,
+            remote_id=existing.id,
+            size=size,
+        )
+        return Ended(
+            State.VERIFIED if killed else State.SKIPPED,
+            reason=None if killed else "already there, the same",
+            id=existing.id,
+            size=size,
+            digests=digests,
+            verified_by=by,
+            attempts=1 if killed else 0,
+        )
+
+    async def _weigh_remote(
+        self, remote: RemoteFile, size: int
+    ) -> tuple[str | None, dict[str, str]]:
+        """What proves that the platform holds our bytes, and their digests; None where nothing does."""
+        headers = (await self._probe(remote)).headers
+        tag, path = read_tag(headers), self._transfer.local_path
+        stated = {
+            name: value
+            for name, value in promised_digests(headers).items()
+            if name in hashlib.algorithms_available
+        }
+        if tag.kind is TagKind.OPAQUE and not stated:
+            return None, {}
+        actual = self._whole or await files.digest_file(path, size, self._names())
+        multipart = None
+        if tag.kind is TagKind.MULTIPART:
+            usual = self._exchange.platform.traits.etag_part_sizes
+            own = (self._row.part_size,) if self._row.part_size else ()
+            planned = (upload_part_size(size, self._exchange.platform.traits),)
+            for candidate in candidate_part_sizes(size, tag.parts, (*own, *planned, *usual)):
+                multipart = multipart_tag(await files.block_md5s(path, size, candidate))
+                if multipart == tag.text:
+                    break
+        finding = weigh(manifest={}, stated=stated, tag=tag, actual=actual, multipart=multipart)
+        return (finding.by if finding.weight is Weight.PROVED else None), dict(actual)
+
+    async def _probe(self, remote: RemoteFile) -> Response:
+        platform = self._exchange.platform
+        lease = await self._exchange.run(platform.lease(remote), tally=self._tally)
+        try:
+            return await self._exchange.run(platform.probe(lease), tally=self._tally)
+        except LeaseExpired:
+            lease = await self._exchange.run(platform.lease(remote), tally=self._tally)
+            return await self._exchange.run(platform.probe(lease), tally=self._tally)
+
+    # -- sending -----------------------------------------------------------------------------
+
+    async def _send(self, size: int) -> Ended:
+        """The file on the platform, proved."""
+        place = await self._place()
+        target = Target(place, self._name, size)
+        upload = await self._begin(target)
+        parts = cut(size, upload.part_size)
+        receipts = await self._known_receipts(parts)
+        missing = [part for part in parts if part.number not in receipts]
+        for part in parts:
+            if part.number in receipts:
+                self._progress(part.length)
+        self._whole = self._whole or {}
+        async with task_group() as group:
+            if len(parts) > 1 and not self._whole:
+                group.start_soon(self._digest_whole, size)
+            await self._put_all(upload, missing, receipts)
+        await files.unchanged(self._transfer.local_path, self._transfer.found)
+        return await self._complete(upload, target, [receipts[part.number] for part in parts])
+
+    async def _place(self) -> Place:
+        folder = self._transfer.folder
+        if folder.id is not None or not folder.path or self._context.folders is None:
+            return folder
+        return await self._context.folders.ensure(folder)
+
+    async def _begin(self, target: Target) -> Upload:
+        """The upload to send parts to: the one under way, the one an intent led to, or a new one."""
+        ledger, row = self._context.ledger, self._row
+        if row.upload_id is not None and row.part_size is not None:
+            return Upload(row.upload_id, row.part_size, row.parallel)
+        traits = self._exchange.platform.traits
+        part_size = upload_part_size(target.size, traits, self._choices.part_size)
+        for intent in await ledger.intents(row.id):
+            found = await self._context.uploads.ours(intent) if intent.kind == "create" else None
+            if found is not None and found.part_size is not None:
+                upload = Upload(found.id, found.part_size, found.parallel)
+                await ledger.began(row.id, intent.id, upload)
+                return upload
+        await ledger.start(row.id, self._transfer.found, part_size=part_size)
+        where = target.place.id or target.place.container
+        made_at = self._exchange.server_at()
+        number = await ledger.intend(
+            row.id, "create", place=where, name=target.name, size=target.size, made_at=made_at
+        )
+        flow = self._exchange.platform.create_upload(
+            target, part_size, overwrite=self._overwrite
+        )
+        try:
+            upload = await self._exchange.run(flow, tally=self._tally)
+        except AnswerLost:
+            (intent,) = [i for i in await ledger.intents(row.id) if i.id == number]
+            found = await self._context.uploads.ours(intent, again=True)
+            if found is None or found.part_size is None:
+                raise
+            upload = Upload(found.id, found.part_size, found.parallel)
+        except (Refused, Conflict):
+            await ledger.settle(number)
+            raise
+        await ledger.began(row.id, number, upload)
+        return upload
+
+    async def _known_receipts(self, parts: tuple[Part, ...]) -> dict[int, Receipt]:
+        """Receipts of parts cut as they are now. What a receipt says was sent is still the source's:
+        its fingerprint is the one they were taken under.
+        """
+        cut_now = {(part.number, part.offset, part.length) for part in parts}
+        return {
+            receipt.number: receipt
+            for receipt in await self._context.ledger.receipts(self._row.id)
+            if (receipt.number, receipt.offset, receipt.length) in cut_now
+        }
+
+    async def _put_all(
+        self, upload: Upload, missing: list[Part], receipts: dict[int, Receipt]
+    ) -> None:
+        """Every missing part sent; so many at once, or one after another where the platform says so."""
+        waiting = iter(missing)
+
+        async def take() -> None:
+            for part in waiting:
+                receipt = await self._put(upload, part)
+                await self._context.ledger.add_receipt(self._row.id, receipt)
+                receipts[part.number] = receipt
+
+        width = min(self._context.parts_at_once, len(missing)) if upload.parallel else 1
+        if width <= 1:
+            await take()
+            return
+        async with task_group() as group:
+            for _ in range(width):
+                group.start_soon(take)
+
+    async def _put(self, upload: Upload, part: Part) -> Receipt:
+        """One part's receipt, its ETag held against the MD5 of what went.
+
+        A wrong ETag: sent again. Another wrong one: this storage's ETags prove nothing, and the
+        completed file is read back.
+        """
+        first = await self._put_once(upload, part)
+        if self._distrusted or not _is_wrong(first):
+            return first
+        self._progress(-part.length)
+        second = await self._put_once(upload, part)
+        if _is_wrong(second):
+            self._distrusted = True
+        return second
+
+    async def _put_once(self, upload: Upload, part: Part) -> Receipt:
+        await files.unchanged(self._transfer.local_path, self._transfer.found)
+        flow = self._exchange.platform.put_part(upload, part, self._transfer.local_path)
+        try:
+            return await self._exchange.run(flow, tally=self._tally, progress=self._progress)
+        except Refused as refused:
+            if refused.status in {404, 410}:
+                raise UploadGone(f"the upload of {self._transfer.source} is gone: {refused}") from refused
+            raise
+
+    async def _digest_whole(self, size: int) -> None:
+        """Whole-file digests of a file that goes in parts, beside the sending."""
+        self._whole = await files.digest_file(self._transfer.local_path, size, self._names())
+
+    # -- completing --------------------------------------------------------------------------
+
+    async def _complete(self, upload: Upload, target: Target, receipts: list[Receipt]) -> Ended:
+        ledger, endpoint = self._context.ledger, self._exchange.platform.endpoint
+        where = target.place.id or target.place.container
+        await ledger.intend(
+            self._row.id,
+            "complete",
+            place=where,
+            name=target.name,
+            size=target.size,
+            made_at=self._exchange.server_at(),
+        )
+        reports = await ledger.fact(endpoint, NEEDS_REPORTS) is not None
+        flow = self._exchange.platform.complete_upload(upload, target, receipts, reports=reports)
+        completed = await self._exchange.run(flow, tally=self._tally)
+        if completed is None:
+            raise UploadGone(f"the upload of {self._transfer.source} is gone, and no file came of it")
+        if completed.reported:
+            await ledger.remember_fact(endpoint, NEEDS_REPORTS, "yes")
+        if completed.file.size not in {None, target.size}:
+            await self._withdraw(completed)
+            raise DigestMismatch(
+                f"{self._transfer.source} has {target.size} bytes, the platform made a file of "
+                f"{completed.file.size}",
+                expected=str(target.size),
+                actual=str(completed.file.size),
+            )
+        try:
+            proved_by = await self._prove(completed.file, receipts, asked=completed.asked)
+        except DigestMismatch:
+            await self._withdraw(completed)
+            raise
+        return await self._end(completed.file, proved_by, receipts)
+
+    async def _prove(
+        self, file: RemoteFile, receipts: list[Receipt], *, asked: bool
+    ) -> str | None:
+        """What proves the completed file; None where nothing does. Raises `DigestMismatch`."""
+        if self._distrusted:
+            await self._read_back(file, receipts)
+            return "read-back"
+        if not all(receipt.proves for receipt in receipts):
+            if self._choices.strict:
+                await self._read_back(file, receipts)
+                return "read-back"
+            return None
+        if asked:
+            by, _ = await self._weigh_remote(file, self._transfer.found.size)
+            if by is None:
+                await self._read_back(file, receipts)
+                return "read-back"
+            return by
+        return "etag"
+
+    async def _withdraw(self, completed: Completed) -> None:
+        """A file whose bytes failed a check does not stay under its name, if we just made it."""
+        if completed.asked:
+            return
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE_S):
+            flow = self._exchange.platform.delete_file(completed.file.id)
+            await self._exchange.run(flow, tally=self._tally)
+            await self._context.ledger.forget_upload(self._row.id)
+
+    async def _read_back(self, file: RemoteFile, receipts: list[Receipt]) -> None:
+        """Nothing, or `DigestMismatch`: the bytes fetched again and held against what was sent."""
+        folder = str(self._context.ledger.path.parent)
+        platform = self._exchange.platform
+        lease = await self._exchange.run(platform.lease(file), tally=self._tally)
+        size = self._transfer.found.size
+        for receipt in receipts:
+            partial = f"{folder}/.penstock-{self._row.id}-{receipt.number}.part"
+            await hop(files.open_partial, partial, receipt.length)
+            try:
+                for last_try in (False, True):
+                    flow = platform.get_part(
+                        lease,
+                        Part(receipt.number, receipt.offset, receipt.length),
+                        partial,
+                        total=size,
+                        validator=None,
+                        digests=frozenset(("md5",)),
+                    )
+                    try:
+                        answer = await self._exchange.run(flow, tally=self._tally)
+                        break
+                    except LeaseExpired:
+                        if last_try:
+                            raise
+                        lease = await self._exchange.run(platform.lease(file), tally=self._tally)
+            finally:
+                await files.remove(partial)
+            if answer.digests["md5"] != receipt.md5:
+                raise DigestMismatch(
+                    f"{self._transfer.destination} read back is not what was sent (part "
+                    f"{receipt.number}): sent md5 {receipt.md5}, got {answer.digests['md5']}; "
+                    "it was deleted there, run the command again",
+                    expected=receipt.md5,
+                    actual=answer.digests["md5"],
+                )
+
+    async def _end(
+        self, file: RemoteFile, proved_by: str | None, receipts: list[Receipt]
+    ) -> Ended:
+        state = State.VERIFIED if proved_by is not None else State.UNVERIFIED
+        digests = self._whole or {"md5": receipts[0].md5}
+        if len(receipts) == 1 and set(self._names()) - set(digests):
+            digests = await files.digest_file(
+                self._transfer.local_path, self._transfer.found.size, self._names()
+            )
+        renamed = self._name if self._name != self._transfer.name else None
+        await self._context.ledger.end(
+            self._row.id,
+            state,
+            source=self._transfer.found,
+            digests=digests,
+            verified_by=proved_by,
+            remote_id=file.id,
+            size=self._transfer.found.size,
+            parts=len(receipts),
+            placed=renamed,
+        )
+        destination = self._transfer.destination
+        return Ended(
+            state,
+            reason=None if proved_by else "the storage's ETags prove nothing",
+            id=file.id,
+            size=self._transfer.found.size,
+            digests=digests,
+            verified_by=proved_by,
+            parts=len(receipts),
+            attempts=1,
+            destination=(destination[: -len(self._transfer.name)] + renamed) if renamed else None,
+        )
+
+    # -- leaving nothing behind --------------------------------------------------------------
+
+    async def _abandon_old(self) -> None:
+        """Whatever an earlier run began for another state of the source is aborted."""
+        await abandon(self._context, self._row)
+        self._row = await self._fresh_row()
+
+    async def _abort(self) -> None:
+        """The upload this transfer began is aborted; trouble in doing so is not the failure's cause."""
+        with anyio.move_on_after(_GRACE_S):
+            try:
+                await abandon(self._context, await self._fresh_row())
+            except PenstockError:
+                return
+
+    async def _fresh_row(self) -> Row:
+        (row,) = await self._context.ledger.lookup([self._transfer.identity])
+        assert row is not None, "a claimed transfer has a row"
+        return row
+
+    def _names(self) -> set[str]:
+        known = {name for name in self._transfer.promised if name in hashlib.algorithms_available}
+        return {"md5", *known, *self._choices.checksums}
+
+    def _progress(self, size: int) -> None:
+        self._context.emit(BytesMoved(self._transfer.source, size))
+
+
+async def abandon(context: Context, row: Row) -> bool:
+    """Whether there was an upload of this row's on the platform; it is aborted and forgotten."""
+    upload_id = row.upload_id
+    if upload_id is None:
+        for intent in await context.ledger.intents(row.id):
+            found = await context.uploads.ours(intent) if intent.kind == "create" else None
+            if found is not None:
+                upload_id = found.id
+    if upload_id is not None:
+        await context.exchange.run(context.exchange.platform.abort_upload(upload_id))
+    await context.ledger.forget_upload(row.id)
+    return upload_id is not None
+
+
+def _is_wrong(receipt: Receipt) -> bool:
+    """Whether the storage states a digest of the part, and it is another."""
+    tag = tag_of(receipt.etag)
+    return receipt.proves and tag.kind is TagKind.MD5 and tag.hex != receipt.md5
+
+
+def free_name(name: str, taken: frozenset[str]) -> str:
+    """`name (2).ext`, or the next number that nothing stands under."""
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    number = 2
+    while f"{stem} ({number}){dot}{suffix}" in taken:
+        number += 1
+    return f"{stem} ({number}){dot}{suffix}"

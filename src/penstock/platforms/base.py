@@ -1,0 +1,290 @@
+"""What a platform must offer the engine: traits, flows, and one function that reads refusals.
+
+The contract, for whoever implements it:
+
+* A flow is a generator: it *yields* a `Request` and is *sent* the `Response`. Statuses in
+  `Request.accept` come back as answers; everything else is *thrown* at the `yield`: `Refused`,
+  `AnswerLost` (only where `repeat` is ASK), `LeaseExpired`. What a flow does not catch ends it.
+* A flow may be run again from its start at any time, and must then do no harm: whatever must not
+  happen twice is sent with `Repeat.ASK`, and its `AnswerLost` is answered by a question.
+* What differs between platforms and is not a step is data, in `Traits`. The engine reads traits
+  and never branches on a platform's name.
+* Foreign answers are read through `JsonObject`, which turns whatever is missing or ill-typed into
+  `AnswerUnusable`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any, Protocol
+
+from penstock.core.errors import AnswerUnusable, ExchangeError, LeaseExpired, NameRefused, Refused
+from penstock.core.model import (
+    NO_AUTH,
+    Completed,
+    FileSlice,
+    Flow,
+    Found,
+    Head,
+    Lease,
+    OpenUpload,
+    Origin,
+    Page,
+    Part,
+    Place,
+    Rank,
+    Receipt,
+    RemoteFile,
+    Request,
+    Response,
+    Target,
+    Upload,
+)
+from penstock.core.traits import Traits
+
+
+class Platform(Protocol):
+    """The flows of one platform. `container` and ids are the platform's own."""
+
+    @property
+    def traits(self) -> Traits:
+        """The numbers."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """The API root, without a trailing slash."""
+        ...
+
+    def sign(self, token: str) -> tuple[tuple[str, str], ...]:
+        """Header fields that carry the token, for this platform's own host only."""
+        ...
+
+    def refusal(self, request: Request, response: Response) -> ExchangeError:
+        """The one place where a status and a body become a meaning: `Refused` or `LeaseExpired`."""
+        ...
+
+    def place(self, path: str) -> Place:
+        """The container and the path in it that a location's path names; asks nothing.
+
+        Raises `LocationError` where the path cannot name a place.
+        """
+        ...
+
+    def find(self, place: Place) -> Flow[Found]:
+        """What stands at a path: a file, or the deepest folder there is and what is missing."""
+        ...
+
+    def list_page(self, place: Place, cursor: str | None) -> Flow[Page]:
+        """One page of a folder, from `cursor` (None: the first)."""
+        ...
+
+    def list_containers(self, cursor: str | None) -> Flow[Page]:
+        """One page of the projects (or resources) the token can see, as folders."""
+        ...
+
+    def make_folder(self, parent: Place, name: str) -> Flow[Place]:
+        """The folder `name` in `parent`, made now or found made."""
+        ...
+
+    def lease(self, file: RemoteFile) -> Flow[Lease]:
+        """A presigned URL for a file's bytes."""
+        ...
+
+    def renew(self, origin: Origin) -> Flow[Mapping[str, Lease]]:
+        """Fresh leases, by file id, from where old ones came."""
+        ...
+
+    def stat(self, file_id: str) -> Flow[RemoteFile]:
+        """One file as the platform now describes it."""
+        ...
+
+    def delete_file(self, file_id: str) -> Flow[None]:
+        """A file is gone from the platform; only ever one that this run has just made."""
+        ...
+
+    def describe(self, file_ids: Sequence[str]) -> Flow[Mapping[str, RemoteFile]]:
+        """Files by id, as many as one page has; those that are not there are left out."""
+        ...
+
+    def create_upload(self, target: Target, part_size: int, *, overwrite: bool) -> Flow[Upload]:
+        """An upload begun. A lost answer is thrown: the caller settles it by `open_uploads`.
+
+        Throws `Conflict` where the name is taken and `overwrite` is off.
+        """
+        ...
+
+    def put_part(self, upload: Upload, part: Part, path: str) -> Flow[Receipt]:
+        """One part of the local file `path` sent; safe to repeat."""
+        ...
+
+    def complete_upload(
+        self, upload: Upload, target: Target, receipts: Sequence[Receipt], *, reports: bool
+    ) -> Flow[Completed | None]:
+        """The finished file; None where upload and file are both gone.
+
+        `reports`: the platform is known to want its parts reported apart. A lost answer is settled
+        by asking.
+        """
+        ...
+
+    def abort_upload(self, upload_id: str) -> Flow[None]:
+        """Nothing is left of an upload; succeeds where it is gone already."""
+        ...
+
+    def open_uploads(self, cursor: str | None) -> Flow[tuple[tuple[OpenUpload, ...], str | None]]:
+        """One page of the caller's own unfinished uploads, and the next cursor."""
+        ...
+
+    def describe_upload(self, upload_id: str) -> Flow[OpenUpload | None]:
+        """An unfinished upload as the platform knows it; None where it is gone."""
+        ...
+
+    def probe(self, lease: Lease) -> Flow[Response]:
+        """One byte of a file, for the sake of its head: ETag and whole size."""
+        ...
+
+    def get_part(
+        self,
+        lease: Lease,
+        part: Part,
+        sink: str,
+        *,
+        total: int,
+        validator: str | None,
+        digests: Set[str],
+    ) -> Flow[Response]:
+        """The bytes of one part, written into the part's slice of the local file `sink`."""
+        ...
+
+
+class JsonObject:
+    """A foreign JSON object, read field by field; what is not as promised is `AnswerUnusable`."""
+
+    __slots__ = ("_fields", "_what")
+
+    def __init__(self, fields: Mapping[str, Any], what: str) -> None:
+        self._fields = fields
+        self._what = what
+
+    @classmethod
+    def of(cls, response: Response, what: str) -> JsonObject:
+        """The object in a response's body.
+
+        Raises `AnswerUnusable` where the body is no JSON object.
+        """
+        try:
+            value = json.loads(response.body)
+        except (ValueError, RecursionError) as error:
+            raise AnswerUnusable(
+                f"{what}: the answer (status {response.status}) is not JSON"
+            ) from error
+        if not isinstance(value, dict):
+            raise AnswerUnusable(f"{what}: the answer is JSON, but no object")
+        return cls(value, what)
+
+    def get(self, name: str) -> Any:  # noqa: ANN401 - foreign JSON is anything
+        """The raw field, or None."""
+        return self._fields.get(name)
+
+    def text(self, name: str) -> str:
+        """A field that must be a text that is not empty."""
+        value = self._fields.get(name)
+        if not isinstance(value, str) or not value:
+            raise AnswerUnusable(f"{self._what}: the answer has no text '{name}'")
+        return value
+
+    def text_or_none(self, name: str) -> str | None:
+        """A field that may be missing."""
+        value = self._fields.get(name)
+        return value if isinstance(value, str) and value else None
+
+    def whole(self, name: str) -> int:
+        """A field that must be a whole number, not negative."""
+        value = self.whole_or_none(name)
+        if value is None:
+            raise AnswerUnusable(f"{self._what}: the answer has no whole number '{name}'")
+        return value
+
+    def whole_or_none(self, name: str) -> int | None:
+        """A whole number, not negative; None where missing or something else."""
+        value = self._fields.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            return None
+        return value
+
+    def object_or_none(self, name: str) -> JsonObject | None:
+        """A field that is an object."""
+        value = self._fields.get(name)
+        return JsonObject(value, self._what) if isinstance(value, dict) else None
+
+    def objects(self, name: str) -> Iterator[JsonObject]:
+        """The objects in a list that must be there."""
+        value = self._fields.get(name)
+        if not isinstance(value, list):
+            raise AnswerUnusable(f"{self._what}: the answer has no list '{name}'")
+        for entry in value:
+            if not isinstance(entry, dict):
+                raise AnswerUnusable(f"{self._what}: an entry of '{name}' is no object")
+            yield JsonObject(entry, self._what)
+
+
+# Worth another try on any host: RFC 9110 and 6585 call them the server's, or the moment's, fault.
+TRANSIENT = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+def storage_refusal(request: Request, response: Response) -> ExchangeError:
+    """What a storage host means by refusing a presigned URL.
+
+    A 403 is a lease that ended, until a fresh one is refused as well: storages answer alike for
+    "expired" and for "denied". Source: Amazon S3 API reference, "Error responses".
+    """
+    body = response.body[:2000].decode("utf-8", "replace")
+    expired = response.status == 403 or "ExpiredToken" in body or "has expired" in body  # noqa: PLR2004
+    what = f"{request!r} was answered with {response.status}"
+    if expired and response.status < 500:  # noqa: PLR2004
+        return LeaseExpired(f"{what}: the presigned URL is no longer accepted")
+    return Refused(what, status=response.status, retry=response.status in TRANSIENT)
+
+
+def ranged_get(
+    lease: Lease,
+    part: Part,
+    sink: str,
+    *,
+    total: int,
+    validator: str | None,
+    digests: Set[str],
+) -> Request:
+    """A request for one part of a presigned file, whose head is checked before a byte is kept.
+
+    Source: RFC 9110, sections 13.1.5 (If-Range) and 14 (Range). A weak validator must not be
+    sent in If-Range; it is compared in the answer all the same.
+    """
+    headers = list(lease.headers)
+    if total:
+        headers.append(("Range", f"bytes={part.offset}-{part.offset + part.length - 1}"))
+        if validator is not None and not validator.startswith("W/"):
+            headers.append(("If-Range", validator))
+    return Request(
+        "GET",
+        lease.url,
+        headers=tuple(headers),
+        sink=FileSlice(sink, part.offset, part.length),
+        head=Head(part.offset, part.length, total, validator),
+        accept=frozenset((200, 206)),
+        cost=0,
+        auth=NO_AUTH,
+        rank=Rank.FINISH,
+        digests=frozenset(digests),
+    )
+
+
+def refuse_name(name: str, why: str) -> NameRefused:
+    """The error for a name a platform does not take."""
+    return NameRefused(
+        f"the name {name!r} {why}; rename the file, or give it a destination in a manifest"
+    )

@@ -1,0 +1,156 @@
+"""What a run needs, opened in order and closed in reverse: ledger, quota, connections, exchange.
+
+Composition only. What is decided here is which parts a profile gets, from its settings and its
+platform's traits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from penstock.config import Profile, Settings, Token
+from penstock.core.errors import PenstockError, ProfileError, TokenRefused
+from penstock.core.events import Event, Note, QuotaWait
+from penstock.engine.clock import Clock
+from penstock.engine.exchange import TRIES, Credentials, Exchange, refused_sentence
+from penstock.engine.files import hop
+from penstock.engine.ledger import Ledger
+from penstock.engine.limiter import Limiter
+from penstock.engine.slots import SlotStore, SqliteSlotStore, key_of
+from penstock.engine.transport import Transport
+from penstock.platforms.base import Platform
+from penstock.platforms.sevenbridges import SevenBridges
+
+# Bodies in flight over all files. A guess that fills a long pipe without straining a laptop.
+BODIES_AT_ONCE = 16
+
+# What a profile's `platform` means here. A platform is added by a line.
+PLATFORMS: dict[str, Callable[[str], Platform]] = {"sevenbridges": SevenBridges}
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a run remembers: its ledger and reports, and the quota shared by all runs of a user."""
+
+    state: Path
+    quota: Path
+
+
+@dataclass(slots=True)
+class Session:
+    """One profile, ready to be asked."""
+
+    profile: Profile
+    exchange: Exchange
+    limiter: Limiter
+    clock: Clock
+
+
+def platform_of(profile: Profile) -> Platform:
+    """The platform a profile is of.
+
+    Raises `ProfileError` for one that penstock cannot speak to yet, or that has no endpoint.
+    """
+    make = PLATFORMS.get(profile.platform)
+    if make is None:
+        raise ProfileError(
+            f"the profile {profile.name} is of the platform {profile.platform}, which this version "
+            f"cannot move files to or from (it can: {', '.join(sorted(PLATFORMS))})"
+        )
+    if not profile.endpoint:
+        raise ProfileError(f"the profile {profile.name} has no endpoint: set one in config.toml")
+    return make(profile.endpoint)
+
+
+async def read_token(profile: Profile) -> Token:
+    """The profile's token, read in a thread: a key ring may take its time.
+
+    Raises `ProfileError` where there is none.
+    """
+    return await hop(profile.token.read)
+
+
+@asynccontextmanager
+async def open_session(
+    profile: Profile,
+    settings: Settings,
+    *,
+    folders: Folders,
+    emit: Callable[[Event], None],
+    clock: Clock,
+    concurrency: int | None = None,
+    retries: int | None = None,
+    store: SlotStore | None = None,
+) -> AsyncIterator[Session]:
+    """A profile's session; everything it opened is closed at the end.
+
+    Raises `ProfileError`, `TokenRefused` (also where the token was refused within the hour: then
+    without a request) and `QuotaStoreError`.
+    """
+    platform = platform_of(profile)
+    traits = platform.traits
+    token = await read_token(profile)
+    for warning in settings.warnings:
+        emit(Note(warning))
+
+    async def reread() -> Token | None:
+        if not profile.token.rereadable:
+            return None
+        try:
+            return await read_token(profile)
+        except PenstockError:
+            return None
+
+    owned = store is None
+    used = store if store is not None else SqliteSlotStore(folders.quota / "quota.sqlite3")
+    try:
+        if await used.token_refused_at(token.fingerprint()) is not None:
+            raise TokenRefused(remembered_sentence(profile.name))
+        quota, window_s = profile.quota or (traits.quota, traits.window_s)
+        permits = anyio.CapacityLimiter(concurrency or BODIES_AT_ONCE)
+        async with (
+            Transport(connections=max(100, 4 * (concurrency or BODIES_AT_ONCE))) as transport,
+            Limiter(
+                key=key_of(platform.endpoint, profile.quota_group or token.fingerprint()),
+                quota=quota,
+                window_s=window_s,
+                store=used,
+                clock=clock,
+                headers=traits.quota_headers,
+                silent=traits.silent,
+                longest_delay_s=traits.longest_delay_s,
+                share=profile.share or 1.0,
+                token=token.fingerprint(),
+                profile=f"{profile.name} {platform.endpoint}",
+                on_wait=lambda seconds: emit(QuotaWait(profile.name, seconds)),
+            ) as limiter,
+        ):
+            exchange = Exchange(
+                platform,
+                credentials=Credentials(profile.name, token, reread),
+                limiter=limiter,
+                transport=transport,
+                permits=permits,
+                clock=clock,
+                tries=(retries + 1) if retries is not None else TRIES,
+            )
+            yield Session(profile, exchange, limiter, clock)
+    finally:
+        if owned:
+            with anyio.CancelScope(shield=True):
+                await used.aclose()
+
+
+def remembered_sentence(profile: str) -> str:
+    """What to tell of a token that was refused within the hour."""
+    return f"{refused_sentence(profile)} (it was refused within the last hour, so nothing was asked)"
+
+
+def ledger_in(folders: Folders, clock: Clock) -> Ledger:
+    """The ledger of a state folder, not yet opened."""
+    return Ledger(folders.state, wall=clock.wall_at)

@@ -1,0 +1,38 @@
+"""Local stand-ins for the platforms, for tests, the demo and strangers: real servers on loopback.
+
+They import nothing of penstock, so that they cannot agree with its mistakes; the public names only.
+"""
+
+from penstock.simulators.content import Bytes, Content, Joined, Zeros
+from penstock.simulators.faults import Armed, Fault, Faults
+from penstock.simulators.host import Exchange
+from penstock.simulators.quota import FixedWindow, Window
+from penstock.simulators.serve import serve
+from penstock.simulators.sevenbridges import (
+    SevenBridges,
+    SevenBridgesSettings,
+    StoredFile,
+    Upload,
+)
+from penstock.simulators.storage import Storage, StorageSettings, Violation
+
+__all__ = [
+    "Armed",
+    "Bytes",
+    "Content",
+    "Exchange",
+    "Fault",
+    "Faults",
+    "FixedWindow",
+    "Joined",
+    "SevenBridges",
+    "SevenBridgesSettings",
+    "Storage",
+    "StorageSettings",
+    "StoredFile",
+    "Upload",
+    "Violation",
+    "Window",
+    "Zeros",
+    "serve",
+]

@@ -1,0 +1,34 @@
+"""Serves one simulator until cancelled: what `penstock simulate PLATFORM` runs."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from penstock.simulators.sevenbridges import SevenBridges, SevenBridgesSettings
+
+_PLATFORMS: dict[str, Callable[[Any, int], Any]] = {
+    "sevenbridges": lambda settings, port: SevenBridges(settings, port=port),
+}
+
+
+async def serve(
+    platform: str,
+    settings: SevenBridgesSettings | None = None,
+    *,
+    announce: Callable[[str], None],
+    port: int = 0,
+) -> None:
+    """Announce `name: value` lines, then serve; ends only when cancelled, and then cleans up.
+
+    port: of the API; 0 is any free one. The storage host always takes a free one.
+
+    Raises:
+        ValueError: there is no simulator of this platform.
+        OSError: the port is taken.
+    """
+    if platform not in _PLATFORMS:
+        raise ValueError(f"no simulator of {platform!r}; there are: {', '.join(_PLATFORMS)}")
+    async with _PLATFORMS[platform](settings, port) as simulator:
+        for name, value in simulator.describe().items():
+            announce(f"{name}: {value}")
+        await asyncio.Event().wait()

@@ -1,0 +1,490 @@
+"""Each rule on what answers say, told to a `Standing` the way a store tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.core.model import Headers
+from penstock.core.quota import NOTHING, Heard, Room, Standing, Terms, Word, read_headers
+from penstock.core.window import NS_PER_S, Count, Window, ns
+
+NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
+S = NS_PER_S
+
+
+def word(quota: int = 1000, window_s: float = 300, wall_at: float = NOW, **named: str) -> Word:
+    headers = Headers({name.replace("_", "-"): value for name, value in named.items()})
+    return read_headers(headers, quota=quota, window_s=window_s, wall_at=wall_at)
+
+
+def reset_in(value: str, **named: str) -> float | None:
+    found = word(
+        X_RateLimit_Limit="1000", X_RateLimit_Remaining="7", X_RateLimit_Reset=value, **named
+    )
+    return None if found.reset_in_ns is None else found.reset_in_ns / S
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (str(int(NOW) + 100), 101),  # epoch seconds are truncated: one more
+        (f"{NOW + 100.5}", 100.5),
+        (str(int(NOW * 1000) + 100_250), 100.25),
+        ("100", 101),
+        ("99.5", 99.5),
+        ("45000", 45),  # milliseconds
+        ("2027-01-15T08:01:40Z", 101),
+        ("2027-01-15T08:01:40.250Z", 100.25),
+        ("2027-01-15T09:01:40+01:00", 101),
+        ("Fri, 15 Jan 2027 08:01:40 GMT", 101),
+    ],
+)
+def test_a_reset_is_understood_in_every_listed_format(value: str, seconds: float) -> None:
+    assert reset_in(value, Date=DATE) == pytest.approx(seconds, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "soon",
+        "0",
+        "-1",
+        "3600000",
+        str(int(NOW) + 3600),
+        str(int(NOW) - 3600),
+        "2027-99-99T00:00",
+    ],
+)
+def test_an_implausible_reset_is_no_information(value: str) -> None:
+    assert reset_in(value, Date=DATE) is None
+
+
+def test_milliseconds_are_not_believed_of_a_limit_that_is_not_ours() -> None:
+    named = {"X_RateLimit_Limit": "9000", "X_RateLimit_Remaining": "7"}
+    assert word(**named, X_RateLimit_Reset="3000") == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining"),
+    [
+        ("-1", "-1"),
+        ("-1", "0"),
+        ("0", "0"),
+        ("1000", "-1"),
+        ("1000", "1001"),
+        ("", "5"),
+        ("x", "5"),
+    ],
+)
+def test_a_limit_that_is_none_teaches_nothing(limit: str, remaining: str) -> None:
+    named = {"X_RateLimit_Limit": limit, "X_RateLimit_Remaining": remaining}
+    assert word(**named, X_RateLimit_Reset="10") == NOTHING
+
+
+def test_zero_zero_zero_teaches_nothing() -> None:
+    zero = {"X_RateLimit_Limit": "0", "X_RateLimit_Remaining": "0", "X_RateLimit_Reset": "0"}
+    assert word(**zero) == NOTHING
+
+
+@pytest.mark.parametrize("skew_s", [-7200.0, 0.0, 7200.0])
+def test_a_reset_is_compared_with_the_same_answers_date_not_with_our_clock(skew_s: float) -> None:
+    found = word(
+        wall_at=NOW + skew_s,
+        Date=DATE,
+        X_RateLimit_Limit="1000",
+        X_RateLimit_Remaining="3",
+        X_RateLimit_Reset=str(int(NOW) + 60),
+    )
+    assert (found.remaining, found.reset_in_ns) == (3, 61 * S)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"RateLimit": '"default";r=50;t=30'}, (50, 31)),
+        ({"RateLimit": '"default";r=0;t=30'}, (0, 31)),
+        (
+            {
+                "RateLimit_Policy": '"burst";q=100;w=300, "daily";q=5000;w=86400',
+                "RateLimit": '"daily";r=4;t=1000, "burst";r=50;t=30',
+            },
+            (50, 31),
+        ),
+        (
+            {"RateLimit_Policy": '"a;b,c";q=9;w=300', "RateLimit": '"a;b,c";r=5;t=30;pk=:aGk=:'},
+            (5, 31),
+        ),
+        ({"RateLimit": "limit=100, remaining=50, reset=5"}, (50, 6)),
+        (
+            {
+                "RateLimit_Limit": "100, 100;w=300",
+                "RateLimit_Remaining": "50",
+                "RateLimit_Reset": "5",
+            },
+            (50, 6),
+        ),
+    ],
+)
+def test_the_ietf_fields_are_read(named: dict[str, str], expected: tuple[int, int]) -> None:
+    found = word(**named)
+    assert found.reset_in_ns is not None
+    assert (found.remaining, found.reset_in_ns / S) == expected
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"RateLimit_Policy": '"day";q=100;w=86400', "RateLimit": '"day";r=50;t=30'},
+        {"RateLimit": "limit=0, remaining=0, reset=0"},
+        {"RateLimit": '"x";r=-1;t=30'},
+        {"RateLimit": '"x";r=1'},
+        {"RateLimit": ";;;,,,\"'="},
+    ],
+)
+def test_ietf_fields_about_something_else_teach_nothing(named: dict[str, str]) -> None:
+    assert word(**named) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("30", 30), ("Fri, 15 Jan 2027 08:00:30 GMT", 30), ("0", None), ("-5", None), ("later", None)],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: int | None) -> None:
+    found = word(Date=DATE, Retry_After=value, wall_at=NOW + 999).retry_after_ns
+    assert found == (None if seconds is None else seconds * S)
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+def test_no_header_makes_the_reader_fail(a: str, b: str, c: str, d: str) -> None:
+    word(X_RateLimit_Limit="1000", X_RateLimit_Remaining="1", X_RateLimit_Reset=a)
+    word(RateLimit=a, RateLimit_Policy=b, Retry_After=c, Date=d, X_RateLimit_Limit=b)
+
+
+@dataclass
+class Key:
+    """A window and its standing, driven as a store does; times in seconds."""
+
+    terms: Terms = field(default_factory=lambda: Terms(1000, 60 * S, 10 * S))
+    standing: Standing = field(default_factory=Standing)
+
+    def __post_init__(self) -> None:
+        self.window = Window(self.terms.window_ns)
+
+    def room(self, at_s: float, *, first: bool = False, token: str = "") -> Room:
+        now = ns(at_s)
+        if self.standing.probe_slot is not None and not self.window.is_in_flight(
+            self.standing.probe_slot
+        ):
+            self.standing.probe_slot = None
+        self.standing.advance(now, self.terms)
+        return self.standing.room(self.window.count(now), now, self.terms, first=first, token=token)
+
+    def take(self, slots: int, at_s: float) -> list[int]:
+        room = self.room(at_s)
+        wanted = min(slots, room.slots)
+        taken = list(self.window.take(wanted, ns(at_s), limit=self.standing.believed(self.terms)))
+        if room.probe and taken:
+            self.standing.probe_slot = taken[0]
+        return taken
+
+    def end(
+        self, number: int, sent_s: float, ended_s: float, said: Word = NOTHING, **how: bool
+    ) -> None:
+        ended = ns(ended_s)
+        longest = self.terms.longest_delay_ns if how.get("lost") else 0
+        self.window.hold(number, ended + longest + self.terms.window_ns)
+        self.standing.advance(ended, self.terms)
+        heard = Heard(ns(sent_s), ended, said, **how)
+        self.standing.hear(heard, self.window.count(ended), self.terms)
+
+    def spend(self, slots: int, at_s: float, ended_s: float) -> None:
+        for number in self.take(slots, at_s):
+            self.end(number, at_s, ended_s)
+
+
+def says(remaining: int, reset_in_s: float, at_s: float, limit: int = 1000) -> Word:
+    return Word(limit, remaining, ns(reset_in_s), ns(at_s + reset_in_s))
+
+
+def test_the_gate_is_the_remainder_less_what_is_in_flight() -> None:
+    key = Key()
+    probe, *others = key.take(6, 0)
+    key.end(probe, 0, 1, says(100, 50, 1))
+    assert key.room(1).slots == 95
+    key.end(others[0], 0, 1.1, says(98, 49.9, 1.1))
+    assert key.room(1.1).slots == 94
+
+
+def test_once_all_is_answered_the_gate_is_the_lowest_word() -> None:
+    key = Key()
+    sent = key.take(64, 0)
+    for count, number in enumerate(reversed(sent)):
+        key.end(number, 0, 1 + count / 100, says(936 + count, 50 - count / 100, 1 + count / 100))
+    assert key.room(2).slots == 936
+
+
+def test_an_older_word_only_lowers_and_a_later_sent_one_may_raise() -> None:
+    key = Key()
+    old, new = key.take(2, 0)
+    key.end(new, 0.5, 2, says(50, 48, 2))
+    key.end(old, 0, 2.5, says(90, 47.5, 2.5))
+    assert key.room(3).slots == 50
+    (later,) = key.take(1, 3)
+    key.end(later, 3, 4, says(80, 46, 4))
+    assert key.room(4).slots == 80
+
+
+def test_a_word_about_the_window_before_is_ignored_and_a_later_window_raises() -> None:
+    key = Key()
+    old, new = key.take(2, 0)
+    key.end(new, 0, 2, says(990, 58, 2))
+    key.end(old, 0, 3, says(0, 2, 3))
+    assert key.room(3).slots == 990
+    (next_one,) = key.take(1, 3)
+    key.end(next_one, 3, 4, says(999, 116, 4))
+    assert key.room(4).slots == 997
+
+
+def test_an_answer_that_says_nothing_is_counted_against_the_gate() -> None:
+    key = Key()
+    probe, silent = key.take(2, 0)
+    key.end(probe, 0, 1, says(10, 50, 1))
+    key.end(silent, 0, 2)
+    assert key.room(2).slots == 9
+
+
+def test_a_gate_at_zero_waits_for_its_reset_and_a_margin_then_one_probe_goes() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, says(0, 20, 1))
+    room = key.room(2)
+    assert (room.slots, room.why) == (0, "gate")
+    assert room.next_ns is not None
+    assert 21 * S <= room.next_ns <= 22 * S
+    after_s = room.next_ns / S
+    (probe,) = key.take(5, after_s)
+    assert key.take(5, after_s) == []
+    key.end(probe, after_s, after_s + 1, says(999, 59, after_s + 1))
+    assert key.room(after_s + 1).slots > 900
+
+
+def test_a_window_is_over_a_window_after_its_first_word_whatever_reset_says() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 0.5, says(0, 62, 0.5))
+    assert key.room(1).next_ns == ns(60.5)
+
+
+def test_a_lost_probe_is_followed_by_another() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, says(0, 20, 1))
+    (probe,) = key.take(5, 30)
+    key.end(probe, 30, 40, lost=True)
+    assert len(key.take(5, 40)) == 1
+
+
+def test_headers_never_raise_the_quota() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, says(90_000, 50, 1, limit=90_000))
+    assert key.room(1).slots == 999
+
+
+def test_what_others_use_is_obeyed_and_lowers_the_limit() -> None:
+    key = Key()
+    first, second = key.take(2, 0)
+    key.end(first, 0, 1, says(999, 59, 1))
+    key.end(second, 0, 2, says(698, 58, 2))
+    assert key.standing.others == 300
+    assert key.standing.effective_limit(key.terms) == 700
+    assert key.room(2).slots == 698
+    assert key.standing.limit == 700
+
+
+def test_what_was_spent_before_we_came_lowers_this_window_only() -> None:
+    key = Key()
+    (first,) = key.take(1, 0)
+    key.end(first, 0, 1, says(99, 20, 1))
+    assert key.room(1).slots == 99
+    (probe,) = key.take(9, 30)
+    key.end(probe, 30, 31, says(999, 59, 31))
+    assert key.room(31).slots == 998
+
+
+def test_a_429_with_trusted_headers_stops_the_key_until_its_reset_and_keeps_the_limit() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, says(0, 30, 1), refused=True)
+    room = key.room(2)
+    assert (room.why, key.standing.limit) == ("closed", 1000)
+    assert room.next_ns is not None
+    assert 31 * S <= room.next_ns <= 32 * S
+    assert key.room(32).probe
+
+
+def test_a_429_with_retry_after_stops_the_key_until_then() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, Word(retry_after_ns=90 * S), refused=True)
+    assert key.room(90.9).next_ns == 91 * S
+    assert key.room(91).probe
+    assert key.standing.limit == 1000
+
+
+def test_a_429_whose_headers_contradict_it_is_one_without() -> None:
+    key = Key()
+    key.spend(600, 0, 1)
+    (only,) = key.take(1, 2)
+    key.end(only, 2, 3, says(300, 30, 3), refused=True)
+    assert key.room(3).next_ns == (3 + 15) * S
+    assert key.standing.limit == 700
+
+
+def test_a_bare_429_is_answered_by_a_quarter_and_then_a_whole_window_of_silence() -> None:
+    key = Key()
+    key.spend(600, 0, 1)
+    (a, b) = key.take(2, 2)
+    key.end(a, 2, 3, refused=True)
+    key.end(b, 2, 3.5, refused=True)
+    assert key.standing.limit == 700
+    assert key.room(4).next_ns == 18 * S
+    (probe,) = key.take(9, 18)
+    key.end(probe, 18, 19, refused=True)
+    assert key.room(20).next_ns == 79 * S
+    assert key.standing.limit == 700
+    (probe,) = key.take(9, 79)
+    key.end(probe, 79, 80)
+    assert key.standing.strikes == 0
+    assert key.room(80).slots > 600
+
+
+def test_a_flight_lowers_the_limit_once() -> None:
+    key = Key()
+    key.spend(600, 0, 1)
+    for number in key.take(64, 2):
+        key.end(number, 2, 3 + number / 1000, refused=True)
+    assert key.standing.limit == 700
+
+
+def test_silence_is_a_429_without() -> None:
+    key = Key()
+    key.spend(600, 0, 1)
+    (only,) = key.take(1, 2)
+    key.end(only, 2, 30, lost=True, silent=True)
+    assert key.room(30).next_ns == 45 * S
+    assert key.standing.limit == 700
+
+
+def test_a_refused_request_counts_as_used() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, refused=True)
+    assert key.window.count(2 * S).used == 1
+
+
+def test_recovery_is_additive_a_fortieth_for_each_clean_window() -> None:
+    key = Key(standing=Standing(quota=1000, limit=700, burst=1000, clean_ns=0))
+    limits = []
+    for window in (0, 1, 2, 12, 13):
+        key.room(window * 60)
+        limits.append(key.standing.limit)
+    assert limits == [700, 725, 750, 1000, 1000]
+
+
+def test_a_refusal_of_little_that_soon_ends_blames_the_burst_and_not_the_limit() -> None:
+    key = Key(terms=Terms(500, 60 * S))
+    key.spend(50, 0, 1)
+    for number in key.take(64, 1):
+        key.end(number, 1, 2, refused=True)
+    assert (key.standing.limit, key.standing.burst) == (350, 500)
+    (probe,) = key.take(9, 17)
+    key.end(probe, 17, 18)
+    assert (key.standing.limit, key.standing.burst) == (500, 25)
+
+
+def test_a_burst_shrinks_no_further_than_a_fiftieth_then_the_limit_is_to_blame() -> None:
+    key = Key(standing=Standing(quota=1000, limit=1000, burst=20))
+    (only,) = key.take(1, 1)
+    key.end(only, 1, 2, refused=True)
+    (probe,) = key.take(9, 17)
+    key.end(probe, 17, 18)
+    assert (key.standing.limit, key.standing.burst) == (700, 20)
+
+
+def test_a_platform_whose_limit_is_lower_than_the_profiles_is_obeyed() -> None:
+    key = Key()
+    (number,) = key.take(1, 0)
+    key.end(number, 0, 1, says(99, 59, 1, limit=100))
+    assert key.room(1).slots == 99
+
+
+def test_a_burst_recovers_slowly() -> None:
+    key = Key(standing=Standing(quota=1000, limit=1000, burst=20))
+    key.room(599)
+    assert key.standing.burst == 20
+    key.room(600)
+    assert key.standing.burst == 40
+    key.room(36_000)
+    assert key.standing.burst == 1000
+
+
+def test_a_share_is_what_is_ours_of_the_quota() -> None:
+    key = Key(terms=Terms(1000, 60 * S, share=0.05))
+    assert key.room(0).slots == 50
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, says(400, 50, 1))
+    assert key.room(1).slots == 49
+
+
+def test_the_first_request_of_a_run_goes_alone() -> None:
+    key = Key()
+    room = key.room(0, first=True, token="a")
+    assert (room.slots, room.probe) == (1, True)
+    key.standing.probe_slot = key.window.take(1, 0, limit=9)[0]
+    assert key.room(0, first=True, token="a").why == "probe"
+    assert key.room(0).slots > 900
+
+
+def test_a_token_proved_a_moment_ago_is_not_proved_again_by_every_process() -> None:
+    key = Key()
+    key.standing.proved_by, key.standing.proved_ns = "a", ns(5)
+    assert key.room(6, first=True, token="a").slots > 1
+    assert key.room(6, first=True, token="b").slots == 1
+    assert key.room(16, first=True, token="a").slots == 1
+
+
+def test_a_platform_without_headers_is_not_believed_when_it_sends_some() -> None:
+    key = Key(terms=Terms(1000, 60 * S, headers=False))
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, says(0, 50, 1))
+    assert key.room(1).slots == 999
+
+
+def test_a_standing_survives_being_written_down() -> None:
+    standing = Standing(quota=5, remaining=3, probe_slot=None, proved_by="x", others=2)
+    assert Standing.loads(standing.dumps()) == standing
+    assert Standing.loads("[1, 2]") == Standing()
+
+
+def test_a_clock_that_went_back_closes_a_key_for_a_window_at_most() -> None:
+    key = Key(standing=Standing(quota=1000, limit=1000, burst=1000, closed_until_ns=9_000 * S))
+    key.standing.limit_future(100 * S, key.terms)
+    assert key.room(100).next_ns == 160 * S
+
+
+def test_another_quota_in_the_profile_keeps_what_was_learnt_in_proportion() -> None:
+    key = Key(standing=Standing(quota=1000, limit=700, burst=100))
+    key.terms = replace(key.terms, quota=500)
+    key.room(0)
+    assert (key.standing.limit, key.standing.burst) == (350, 50)
+
+
+def test_a_count_says_what_it_is() -> None:
+    assert Count() == Count(0, 0, None)
