@@ -25,12 +25,11 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if not ready and self.loop.threads_at_work:
-            ready = super().select(None if timeout is None else max(timeout, 5.0))
-        elif not ready and timeout is None:
-            ready = super().select(5.0)
-        elif not ready and timeout is not None:
-            self.loop.now_s += max(0.0, timeout)
+        if not ready and (timeout is None or timeout > 0):
+            if self.loop.threads_at_work or timeout is None:
+                ready = super().select(1.0)
+            else:
+                self.loop.now_s += timeout
         self.loop.now_s += PASS_S
         return ready
 
@@ -52,7 +51,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self,
         executor: Executor | None,
         func: Callable[..., T],
-        *args: Any,  # noqa: ANN401 - asyncio's own
+        *args: Any,  # noqa: ANN401 - asyncio's own,
     ) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self.threads_at_work += 1

@@ -124,11 +124,13 @@ def test_escaping_is_exact(name: str) -> None:
     assert locations.unescape(locations.escape(name)) == name
 
 
+HEADS = st.sampled_from(["cavatica", "x", "https", "./bdc", "id"])
+JOINTS = st.sampled_from([":", "://", ":id="])
 TEXTS = (
     st.text(st.characters(exclude_categories=()))
     | st.text("cav:/.%=id \n[]@?#")
-    | st.builds("{}{}{}".format, st.sampled_from(["cavatica", "x", "https", "./bdc", "id"]), st.sampled_from([":", "://", ":id="]), st.text("ab/.:%=@[]?#\0 "))
-)  # fmt: skip
+    | st.builds("{}{}{}".format, HEADS, JOINTS, st.text("ab/.:%=@[]?#\0 "))
+)
 
 
 @given(TEXTS)

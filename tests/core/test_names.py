@@ -59,7 +59,7 @@ def assert_safe(local: str, *, windows: bool) -> None:
     if windows:
         assert not set(local) & set('<>:"|?*\\')
         assert local[-1] not in ". "
-        assert local.split(".")[0].rstrip().upper() not in ("CON", "NUL", "AUX", "PRN", "COM1")
+        assert local.partition(".")[0].rstrip().upper() not in ("CON", "NUL", "AUX", "PRN", "COM1")
 
 
 @given(ANY | TRICKY, st.booleans())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -17,9 +18,13 @@ DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
 S = NS_PER_S
 
 
-def word(quota: int = 1000, window_s: float = 300, wall_at: float = NOW, **named: str) -> Word:
-    headers = Headers({name.replace("_", "-"): value for name, value in named.items()})
-    return read_headers(headers, quota=quota, window_s=window_s, wall_at=wall_at)
+def told(fields: Mapping[str, str], wall_at: float = NOW) -> Word:
+    headers = Headers({name.replace("_", "-"): value for name, value in fields.items()})
+    return read_headers(headers, quota=1000, window_s=300, wall_at=wall_at)
+
+
+def word(**fields: str) -> Word:
+    return told(fields)
 
 
 def reset_in(value: str, **named: str) -> float | None:
@@ -94,13 +99,13 @@ def test_zero_zero_zero_teaches_nothing() -> None:
 
 @pytest.mark.parametrize("skew_s", [-7200.0, 0.0, 7200.0])
 def test_a_reset_is_compared_with_the_same_answers_date_not_with_our_clock(skew_s: float) -> None:
-    found = word(
-        wall_at=NOW + skew_s,
-        Date=DATE,
-        X_RateLimit_Limit="1000",
-        X_RateLimit_Remaining="3",
-        X_RateLimit_Reset=str(int(NOW) + 60),
-    )
+    fields = {
+        "Date": DATE,
+        "X-RateLimit-Limit": "1000",
+        "X-RateLimit-Remaining": "3",
+        "X-RateLimit-Reset": str(int(NOW) + 60),
+    }
+    found = told(fields, NOW + skew_s)
     assert (found.remaining, found.reset_in_ns) == (3, 61 * S)
 
 
@@ -156,7 +161,7 @@ def test_ietf_fields_about_something_else_teach_nothing(named: dict[str, str]) -
     [("30", 30), ("Fri, 15 Jan 2027 08:00:30 GMT", 30), ("0", None), ("-5", None), ("later", None)],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: int | None) -> None:
-    found = word(Date=DATE, Retry_After=value, wall_at=NOW + 999).retry_after_ns
+    found = told({"Date": DATE, "Retry-After": value}, NOW + 999).retry_after_ns
     assert found == (None if seconds is None else seconds * S)
 
 
@@ -304,7 +309,8 @@ def test_what_others_use_is_obeyed_and_lowers_the_limit() -> None:
     key.end(second, 0, 2, says(698, 58, 2))
     assert key.standing.others == 300
     assert key.standing.effective_limit(key.terms) == 700
-    assert key.room(2).slots == 698
+    # A hundredth is left to what they send while ours travel.
+    assert key.room(2).slots == 688
     assert key.standing.limit == 700
 
 

@@ -36,10 +36,12 @@ def test_no_server_ever_sees_more_than_the_limit_in_any_window(
     limit: int, requests: list[tuple[int, int, int, str]]
 ) -> None:
     window = Window(T)
-    now, arrivals, ends = 0, [], []
+    now = 0
+    arrivals: list[int] = []
+    ends: list[tuple[int, int, int | None]] = []
     for pause, there, back, end in requests:
         now += pause
-        for at, number, until in sorted(e for e in ends if e[0] <= now):
+        for _, number, until in (e for e in ends if e[0] <= now):
             if until is None:
                 window.give_back([number])
             else:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from urllib.parse import quote, urlencode
 
 import pytest
-from scripted import Asked, LastTry, answer, play
 
 from penstock.core.errors import (
     AnswerLost,
@@ -44,6 +43,7 @@ from penstock.core.model import (
 from penstock.core.proof import read_tag
 from penstock.core.times import url_expires_at
 from penstock.platforms.base import JsonObject, ranged_get, storage_refusal
+from scripted import Asked, LastTry, Line, answer, play
 
 # -- DataMeta ---------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ def confirmed(sent: str = ANNOUNCED) -> Flow[str]:
 
 
 def test_a_409_on_confirm_repairs_itself_by_sending_once_more() -> None:
-    script = [
+    script: list[Line] = [
         (CONFIRM, answer(status=409, body=b"null")),
         (SEND, answer(status=204, md5=ANNOUNCED)),
         (CONFIRM, answer(CONFIRMED)),
@@ -135,7 +135,7 @@ def test_a_409_on_confirm_repairs_itself_by_sending_once_more() -> None:
 
 
 def test_a_second_409_fails_with_both_digests() -> None:
-    script = [
+    script: list[Line] = [
         (CONFIRM, answer(status=409, body=b"null")),
         (SEND, answer(status=204, md5=BROKEN)),
         (CONFIRM, answer(status=409, body=b"null")),
@@ -146,7 +146,7 @@ def test_a_second_409_fails_with_both_digests() -> None:
 
 
 def test_a_lost_confirm_is_answered_by_asking_for_the_file() -> None:
-    script = [
+    script: list[Line] = [
         (CONFIRM, AnswerLost("cut off")),
         (ASK_FILE, answer({**CONFIRMED, "contentUploaded": True})),
     ]
@@ -154,7 +154,7 @@ def test_a_lost_confirm_is_answered_by_asking_for_the_file() -> None:
 
 
 def test_a_lost_confirm_that_was_not_done_is_thrown_not_supposed() -> None:
-    script = [
+    script: list[Line] = [
         (CONFIRM, AnswerLost("cut off")),
         (ASK_FILE, answer({**CONFIRMED, "contentUploaded": False})),
     ]
@@ -163,7 +163,7 @@ def test_a_lost_confirm_that_was_not_done_is_thrown_not_supposed() -> None:
 
 
 def test_a_gateway_error_on_confirm_is_asked_about_like_a_lost_answer() -> None:
-    script = [
+    script: list[Line] = [
         (CONFIRM, answer(status=502, body=b"<html>")),
         (ASK_FILE, answer({**CONFIRMED, "contentUploaded": True})),
     ]
@@ -172,7 +172,7 @@ def test_a_gateway_error_on_confirm_is_asked_about_like_a_lost_answer() -> None:
 
 def test_an_expired_key_is_never_tried_a_second_time() -> None:
     # DataMeta disables the account after five calls with an expired key.
-    script = [(CONFIRM, answer(status=401, body=b"<html>"))]
+    script: list[Line] = [(CONFIRM, answer(status=401, body=b"<html>"))]
     with pytest.raises(TokenRefused):
         play(confirmed(), script, refusal=datameta_refusal)
 
@@ -181,7 +181,11 @@ def test_a_form_around_a_file_is_a_rope_of_known_length_that_needs_a_permit() ->
     lease = Lease(UPLOAD_URL, Origin("file", "3f0c"), headers=(("Access-Token", "T" * 64),))
     request = next(send_body(lease, "/data/a", 5))
     assert request.carries_body
-    assert request.body_length == 62 + 2 + 5 + 11 - 2  # opening, the file's five bytes, closing
+    opening, content, closing = request.body
+    assert isinstance(opening, bytes)
+    assert isinstance(closing, bytes)
+    assert content == FileSlice("/data/a", 0, 5)
+    assert request.body_length == len(opening) + 5 + len(closing)
     assert "T" * 64 not in repr(request)
     assert "T" * 64 not in repr(lease)
 
@@ -229,7 +233,9 @@ def coscine_page(place: str, cursor: str | None) -> Flow[Page]:
     project, resource, prefix = place.split("/", 2)
     number = cursor or "1"
     query = urlencode({"Prefix": prefix, "PageNumber": number, "PageSize": 50})
-    response = yield Request("GET", f"{COSCINE}/projects/{project}/resources/{resource}/storage?{query}")
+    response = yield Request(
+        "GET", f"{COSCINE}/projects/{project}/resources/{resource}/storage?{query}"
+    )
     listing = JsonObject.of(response, "listing")
     files, folders = [], []
     for item in listing.objects("data"):
@@ -248,7 +254,10 @@ def coscine_page(place: str, cursor: str | None) -> Flow[Page]:
     assert pages is not None
     more = pages.get("hasNext") is True
     return Page(
-        tuple(files), tuple(folders), str(int(number) + 1) if more else None, pages.whole("totalCount")
+        tuple(files),
+        tuple(folders),
+        str(int(number) + 1) if more else None,
+        pages.whole("totalCount"),
     )
 
 
@@ -304,7 +313,7 @@ LIST_PAGE_2 = Asked(
 
 
 def test_a_listing_page_brings_a_lease_for_each_file_and_each_knows_its_page() -> None:
-    script = [
+    script: list[Line] = [
         (
             LIST_PAGE_2,
             listing(
@@ -322,7 +331,7 @@ def test_a_listing_page_brings_a_lease_for_each_file_and_each_knows_its_page() -
 
 
 def test_leases_are_renewed_by_one_listing_of_the_page_they_came_from() -> None:
-    script = [
+    script: list[Line] = [
         (
             LIST_PAGE_2,
             listing(
@@ -339,7 +348,7 @@ def test_leases_are_renewed_by_one_listing_of_the_page_they_came_from() -> None:
 
 
 def test_a_file_that_moved_off_its_page_is_missing_from_what_was_renewed() -> None:
-    script = [(LIST_PAGE_2, listing(entry("data/b", "20261122T080000Z", "two")))]
+    script: list[Line] = [(LIST_PAGE_2, listing(entry("data/b", "20261122T080000Z", "two")))]
     assert "data/a" not in play(coscine_renew(PAGE_2), script)
 
 
@@ -354,7 +363,7 @@ CONTENT = Asked(
 
 def test_a_302_is_followed_as_a_new_request_without_a_token_or_a_slot() -> None:
     url = presigned("data/a", "20261121T080000Z", "one")
-    script = [
+    script: list[Line] = [
         (CONTENT, answer(status=302, headers={"Location": url})),
         (
             Asked("GET", "/bucket/data/a", host="s3.coscine.example", cost=0, auth=NO_AUTH),
@@ -373,7 +382,7 @@ def test_a_content_endpoint_may_answer_with_the_bytes_themselves() -> None:
 def test_a_presigned_url_that_ended_is_thrown_as_an_expired_lease() -> None:
     url = presigned("data/a", "20261121T080000Z", "one")
     body = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
-    script = [
+    script: list[Line] = [
         (CONTENT, answer(status=302, headers={"Location": url})),
         (Asked("GET", "/bucket/data/a"), answer(status=403, body=body)),
     ]
@@ -400,7 +409,9 @@ def put_signed_part(upload: Upload, part: Part, path: str) -> Flow[Receipt]:
         digests=frozenset(("md5",)),
     )
     tag = read_tag(sent.headers)
-    return Receipt(part.number, part.offset, part.length, sent.digests["md5"], tag.text, bool(tag.hex))
+    return Receipt(
+        part.number, part.offset, part.length, sent.digests["md5"], tag.text, bool(tag.hex)
+    )
 
 
 def test_a_signed_part_names_its_key_and_holds_no_secret() -> None:
@@ -413,14 +424,16 @@ def test_a_signed_part_names_its_key_and_holds_no_secret() -> None:
         auth=sigv4("rdss3:p1/r1:write"),
     )
     part = Part(2, 8 << 20, 5)
-    script = [(asked, answer(headers={"ETag": f'"{ANNOUNCED}"'}, md5=ANNOUNCED))]
-    receipt = play(put_signed_part(Upload("u1", 8 << 20), part, "/data/a"), script, endpoint=COSCINE)
+    script: list[Line] = [(asked, answer(headers={"ETag": f'"{ANNOUNCED}"'}, md5=ANNOUNCED))]
+    receipt = play(
+        put_signed_part(Upload("u1", 8 << 20), part, "/data/a"), script, endpoint=COSCINE
+    )
     assert receipt == Receipt(2, 8 << 20, 5, ANNOUNCED, ANNOUNCED, proves=True)
 
 
 def test_a_signed_part_that_never_left_is_sent_again_by_the_exchange() -> None:
     asked = Asked("PUT", "/bucket/data/a", repeat=Repeat.SAFE)
-    script = [
+    script: list[Line] = [
         (asked, NotSent("no connection")),
         (asked, AnswerLost("cut off")),
         (asked, answer(md5=ANNOUNCED)),
@@ -484,16 +497,18 @@ def workspace(*paused_at: str) -> Response:
 
 
 def test_an_action_whose_answer_is_lost_is_looked_up_and_never_repeated() -> None:
-    script = [
+    script: list[Line] = [
         (WORKSPACE, workspace("2026-11-20T18:00:00Z")),
         (PAUSE, AnswerLost("cut off")),
         (WORKSPACE, workspace("2026-11-20T18:00:00Z", "2026-11-21T08:00:00Z")),
     ]
-    assert play(act("w1", "pause"), script, refusal=surf_refusal, endpoint=SURF) == Acted(known=True)
+    assert play(act("w1", "pause"), script, refusal=surf_refusal, endpoint=SURF) == Acted(
+        known=True
+    )
 
 
 def test_an_action_that_shows_nowhere_is_unknown_and_still_not_repeated() -> None:
-    script = [
+    script: list[Line] = [
         (WORKSPACE, workspace("2026-11-20T18:00:00Z")),
         (PAUSE, AnswerLost("cut off")),
         (WORKSPACE, workspace("2026-11-20T18:00:00Z")),
@@ -502,7 +517,7 @@ def test_an_action_that_shows_nowhere_is_unknown_and_still_not_repeated() -> Non
 
 
 def test_an_action_answered_by_a_gateway_error_is_looked_up_too() -> None:
-    script = [
+    script: list[Line] = [
         (WORKSPACE, workspace()),
         (PAUSE, answer(status=504, body=b"<html>")),
         (WORKSPACE, workspace("2026-11-21T08:00:00Z")),
@@ -511,7 +526,7 @@ def test_an_action_answered_by_a_gateway_error_is_looked_up_too() -> None:
 
 
 def test_an_action_refused_by_a_full_queue_was_not_done_and_is_sent_again() -> None:
-    script = [
+    script: list[Line] = [
         (WORKSPACE, workspace()),
         (PAUSE, answer(status=503, body=b"busy")),
         (PAUSE, answer(status=202, json={})),
@@ -520,7 +535,7 @@ def test_an_action_refused_by_a_full_queue_was_not_done_and_is_sent_again() -> N
 
 
 def test_a_queue_that_stays_full_is_said_so() -> None:
-    script = [
+    script: list[Line] = [
         (WORKSPACE, workspace()),
         (PAUSE, LastTry(answer(status=503, body=b"busy"))),
     ]

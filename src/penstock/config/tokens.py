@@ -160,7 +160,8 @@ class TokenSource:
     def _read_keyring(self) -> str:
         service, _, user = self.where.rpartition("/")
         paths = os.pathsep.join(path for path in sys.path if path)
-        command = [sys.executable, "-c", _ASK_KEYRING, service, user]
+        # -P: a keyring.py in the current folder is not the package.
+        command = [sys.executable, "-P", "-c", _ASK_KEYRING, service, user]
         try:
             asked = subprocess.run(  # noqa: S603 - our own interpreter and program
                 command,

@@ -306,11 +306,12 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class OpenUpload:
-    """An unfinished upload as the platform lists it. `place` is a container or a folder id."""
+    """An unfinished upload as the platform lists it; None is what it does not say."""
 
     id: str
     name: str
-    place: str | None
+    container: str | None
+    folder: str | None
     size: int | None
     part_size: int | None
     began_at: float | None

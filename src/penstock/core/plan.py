@@ -23,6 +23,10 @@ FEW_PARTS = 32
 
 SMALLEST_RANGE = 8 * MIB
 LARGEST_RANGE = 64 * MIB
+# A file up to this size is fetched in one go: what a kill costs is little, and so is its time.
+WHOLE_DOWNLOAD = 16 * MIB
+# Ranges a large file is cut into, where they are then neither too small nor too large.
+_RANGES = 64
 # What a download may have ahead of the byte its digest stands at.
 MOST_AHEAD = 512 * MIB
 
@@ -66,13 +70,15 @@ def range_size(size: int, block: int | None = None, asked: int | None = None) ->
     """
     if asked is not None:
         return max(asked, 1)
-    if size <= LARGEST_RANGE:
+    if size <= WHOLE_DOWNLOAD:
         return max(size, 1)
+    fair = min(max(SMALLEST_RANGE, -(-(size // _RANGES) // MIB) * MIB), LARGEST_RANGE)
     if block is None:
-        return min(max(SMALLEST_RANGE, -(-size // 256 // MIB) * MIB), LARGEST_RANGE)
-    if block <= LARGEST_RANGE:
-        return block * max(1, SMALLEST_RANGE // block)
-    return LARGEST_RANGE
+        return fair
+    if block <= fair:
+        return block * (fair // block)
+    pieces = -(-block // fair)
+    return block // pieces if block % pieces == 0 else fair
 
 
 def cut(size: int, part_size: int) -> tuple[Part, ...]:

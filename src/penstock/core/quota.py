@@ -37,6 +37,8 @@ _LONGEST_RETRY_AFTER_S = 86_400.0
 _PROVED_NS = 10 * NS_PER_S
 # Clean windows before a burst that was refused is tried again, doubled. A guess: "slowly".
 _CLEAN_WINDOWS_PER_BURST = 10
+# Others who spent the key are expected back within so many windows. A guess.
+_COMPANY_WINDOWS = 10
 _SMALLEST_BURSTS = 50
 
 
@@ -169,7 +171,7 @@ def _reset_in(text: str, server_now: float, window_s: float, *, ours: bool) -> f
     # 1e11 seconds are the year 5138, 1e11 milliseconds 1973: epochs cannot be mistaken.
     if value >= 1e11:  # noqa: PLR2004 - said above
         return value / 1000 - server_now
-    if value >= 1e9:  # noqa: PLR2004 - September 2001, and no delta
+    if value >= 1e9:  # noqa: PLR2004 - September 2001
         return value + (1 if value.is_integer() else 0) - server_now
     if value <= window_s + _RESET_SLACK_S:
         return value + (1 if value.is_integer() else 0)
@@ -271,6 +273,7 @@ class Standing:
     others_at_first: int = 0
     probe_due_ns: int | None = None
     probe_slot: int | None = None
+    company_ns: int = -(1 << 62)
     proved_ns: int = -(1 << 62)
     proved_by: str = ""
 
@@ -315,7 +318,7 @@ class Standing:
         if heard.lost and not heard.silent:
             return
         if heard.refused or heard.silent:
-            self._hear_refusal(heard, count, terms)
+            self._hear_refusal(heard, terms)
         else:
             if heard.sent_ns > self.flight_ns:
                 self._hear_end_of_flight(heard, count, terms)
@@ -327,7 +330,7 @@ class Standing:
             # It was counted, and no remainder tells whether before or after the last one told.
             self.remaining = max(0, self.remaining - 1)
 
-    def _hear_refusal(self, heard: Heard, count: Count, terms: Terms) -> None:
+    def _hear_refusal(self, heard: Heard, terms: Terms) -> None:
         word = heard.word
         wait = word.retry_after_ns
         if terms.headers and word.remaining == 0 and word.reset_in_ns is not None:
@@ -335,6 +338,8 @@ class Standing:
         if wait is not None:
             self._close(heard.ended_ns + wait)
             self.flight_ns = max(self.flight_ns, heard.ended_ns)
+            # The gate had left room for it: somebody else took that.
+            self.company_ns = heard.ended_ns
             return
         if heard.sent_ns <= self.flight_ns:
             self.flight_refused += 1
@@ -384,6 +389,7 @@ class Standing:
         self.clean_ns = min(self.clean_ns, now_ns)
         self.burst_clean_ns = min(self.burst_clean_ns, now_ns)
         self.proved_ns = min(self.proved_ns, now_ns)
+        self.company_ns = min(self.company_ns, now_ns)
         if self.probe_due_ns is not None:
             self.probe_due_ns = min(self.probe_due_ns, latest)
 
@@ -400,7 +406,9 @@ class Standing:
             self.remaining, self.higher = word.remaining, None
             self.remaining_ns = self.gate_first_ns = heard.ended_ns
             self.gate_reset_ns = word.reset_at_ns
-            self.others = self.others_at_first = self._others_in(word, count)
+            self.others = 0
+            # All that was counted then, but this request, may have been theirs.
+            self.others_at_first = (word.limit or word.remaining) - word.remaining - 1
         elif word.reset_at_ns < self.gate_reset_ns - same_ns:
             return  # about a window that is over
         elif word.remaining < self.remaining:
@@ -417,9 +425,11 @@ class Standing:
         )
         self.others = max(self.others, self._others_in(word, count))
         live = self.others - self.others_at_first
-        if live > 0 and self.server_limit - live < self.limit:
-            self.limit = max(1, self.server_limit - live)
-            self.clean_ns = heard.ended_ns
+        if live > 0:
+            self.company_ns = heard.ended_ns
+            if self.server_limit - live < self.limit:
+                self.limit = max(1, self.server_limit - live)
+                self.clean_ns = heard.ended_ns
 
     def _consider_higher(self, heard: Heard, remaining: int) -> None:
         """A request sent after the lowest word was heard was counted later, and knows better."""
@@ -448,9 +458,16 @@ class Standing:
             limit = min(limit, max(0, self.server_limit - self.others))
         return limit
 
-    def left(self, count: Count) -> int | None:
-        """What the gate leaves: the remainder, less all it may not have counted. None: no gate."""
-        return None if self.remaining is None else max(0, self.remaining - count.in_flight)
+    def left(self, count: Count, now_ns: int, terms: Terms) -> int | None:
+        """What the gate leaves: the remainder, less all it may not have counted. None: no gate.
+
+        With others about, a hundredth is left to what they send while our requests travel.
+        """
+        if self.remaining is None:
+            return None
+        company = now_ns - self.company_ns < _COMPANY_WINDOWS * terms.window_ns
+        reserve = max(1, terms.quota // 100) if company and self.remaining > 1 else 0
+        return max(0, self.remaining - count.in_flight - reserve)
 
     def room(
         self, count: Count, now_ns: int, terms: Terms, *, first: bool = False, token: str = ""
@@ -465,7 +482,7 @@ class Standing:
         slots = self.believed(terms) - count.used
         if slots <= 0:
             return Room(0, count.next_free_ns, "window")
-        left = self.left(count)
+        left = self.left(count, now_ns, terms)
         if left is not None and left <= 0:
             return Room(0, self.gate_ends_ns, "gate")
         unproved = first and not (self.proved_by == token and now_ns - self.proved_ns < _PROVED_NS)

@@ -165,8 +165,8 @@ def _decoder(encoding: str | None, table: str) -> codecs.IncrementalDecoder:
     name = encoding or "utf-8"
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", name) and not _NOT_TEXT.fullmatch(name):
         try:
-            # Decoding nothing tells codecs that are not of text from the others.
-            b"".decode(name)
+            # Codecs that are not of text (hex, rot13) refuse this, whatever the bytes.
+            b"\n\n\n\n".decode(name, "replace")
             return codecs.getincrementaldecoder(name)("strict")
         except (LookupError, ValueError):
             pass

@@ -32,7 +32,7 @@ from penstock.core.errors import (
 from penstock.core.events import BytesMoved
 from penstock.core.lifecycle import State
 from penstock.core.model import MIB, Fingerprint, Headers, Lease, Part, Receipt, RemoteFile
-from penstock.core.plan import LARGEST_RANGE, MOST_AHEAD, cut, range_size
+from penstock.core.plan import MOST_AHEAD, WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.proof import (
     Finding,
     Tag,
@@ -50,7 +50,7 @@ from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
-from penstock.engine.groups import task_group
+from penstock.engine.groups import each, task_group
 from penstock.engine.ledger import Row
 
 # Whole fetches of one file before it is given up: the first, one for a mismatch, one to see
@@ -110,6 +110,7 @@ class Download:
         self._leases = _Leases(context, transfer, tally)
         self._final = transfer.local_path
         self._fetches = 0
+        self._parts = 1
 
     async def run(self) -> Ended:
         """How the transfer ended, its file under its final name and the ledger told.
@@ -317,7 +318,7 @@ class Download:
             except RemoteChanged:
                 # What changed did so between two runs: its old parts are worth nothing.
                 await self._context.ledger.drop_receipts(row.id)
-        if size <= (self._choices.part_size or LARGEST_RANGE):
+        if size <= (self._choices.part_size or WHOLE_DOWNLOAD):
             return await self._fetch_whole(partial, size, source)
         headers, total = await self._probe()
         if total is not None and total != size:
@@ -333,7 +334,7 @@ class Download:
         """A file of one range: its digests are taken as the bytes pass."""
         await self._context.ledger.start(self._row.id, source, partial=partial)
         await self._make_partial(partial, size)
-        part = Part(1, 0, size)
+        self._parts, part = 1, Part(1, 0, size)
         answer_headers, digests = await self._get(partial, part, size, None, self._names())
         await hop(files.flush, partial)
         return _Fetched(digests, answer_headers, None)
@@ -344,6 +345,7 @@ class Download:
         """A file of many ranges, in order, and the digests of its front as it grows."""
         had = await self._make_partial(partial, size)
         parts = cut(size, part_size)
+        self._parts = len(parts)
         done: dict[int, Receipt] = {}
         if resume and had == size:
             done = await self._recheck(partial, parts)
@@ -365,26 +367,10 @@ class Download:
         missing = [part for part in parts if part.number not in done]
         async with task_group() as group:
             group.start_soon(front.follow)
-            await self._each(missing, fetch)
+            width = min(self._context.parts_at_once, len(missing))
+            await each(missing, fetch, at_once=width)
         headers = seen[0] if seen else (await self._probe())[0]
         return _Fetched(front.digests(), headers, front.block, front.block_md5s)
-
-    async def _each(self, parts: list[Part], fetch: object) -> None:
-        """Each part fetched, so many at once, begun in order."""
-        send, receive = anyio.create_memory_object_stream[Part](0)
-
-        async def take(source: anyio.abc.ObjectReceiveStream[Part]) -> None:
-            async with source:
-                async for part in source:
-                    await fetch(part)  # type: ignore[operator]
-
-        async with task_group() as group:
-            for _ in range(min(self._context.parts_at_once, len(parts))):
-                group.start_soon(take, receive.clone())
-            receive.close()
-            async with send:
-                for part in parts:
-                    await send.send(part)
 
     async def _recheck(self, partial: str, parts: tuple[Part, ...]) -> dict[int, Receipt]:
         """The receipts whose bytes are really on the disk; the others are forgotten."""
@@ -486,7 +472,7 @@ class Download:
         """The file under its final name, and `verified` (or honestly not) in the ledger."""
         ledger, row = self._context.ledger, self._row
         state = State.VERIFIED if finding.weight is Weight.PROVED else State.UNVERIFIED
-        parts = max(1, -(-size // (row.part_size or max(size, 1))))
+        parts = self._parts
         await ledger.arrived(
             row.id,
             source=self._transfer.fingerprint(size),

@@ -108,12 +108,17 @@ class Exchange:
         self._tries = tries
         self._pause = pause or _full_jitter
         self._origin = _origin(platform.endpoint)
-        self._server_ahead_s = 0.0
+        self._server_ahead_s: float | None = None
         self.total = Tally()
 
     def server_at(self) -> float:
-        """Epoch seconds by the platform's clock, as its last answer told it."""
-        return self._clock.wall_at() + self._server_ahead_s
+        """Epoch seconds by the platform's clock, as its answers told it: never ahead of the truth.
+
+        Before the first answer it is our own clock's time.
+        """
+        if self._server_ahead_s is None:
+            return self._clock.wall_at()
+        return self._clock.now_s() + self._server_ahead_s
 
     async def run(
         self, flow: Flow[T], *, tally: Tally | None = None, progress: Progress = lambda _: None
@@ -259,12 +264,18 @@ class Exchange:
                 sums.storage_requests += 1
 
     def _learn_time(self, headers: Headers) -> None:
-        """How far the server's clock is ahead of ours; `Date` is cut to whole seconds."""
+        """How far the server's clock is ahead of our monotonic one.
+
+        `Date` is cut to whole seconds and old by the time it is read, so the largest difference
+        seen is the nearest to the truth.
+        """
         try:
             said = parsedate_to_datetime(headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError, OverflowError):
             return
-        self._server_ahead_s = said - self._clock.wall_at()
+        ahead_s = said - self._clock.now_s()
+        if self._server_ahead_s is None or ahead_s > self._server_ahead_s:
+            self._server_ahead_s = ahead_s
 
     def is_due(self, expires_at: float | None, spare_s: float = 30.0) -> bool:
         """Whether a lease is too old to begin anything with, by the server's clock."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from penstock.core.errors import Effect, PenstockError
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -23,6 +26,36 @@ async def task_group() -> AsyncIterator[TaskGroup]:
     except BaseExceptionGroup as several:
         errors = list(_leaves(several))
         raise min(errors, key=_weight) from None
+
+
+async def each(
+    things: Iterable[T], do: Callable[[T], Awaitable[None]], *, at_once: int
+) -> None:
+    """`do` done for each thing, begun in order, so many at once.
+
+    When one fails nothing more is begun, but what is under way ends first: a part that is nearly
+    there is not sent twice because its neighbour failed. What stops the run, and what is no
+    penstock error, ends all at once. The first failure is raised.
+    """
+    waiting = iter(things)
+    failures: list[PenstockError] = []
+
+    async def take() -> None:
+        for thing in waiting:
+            try:
+                await do(thing)
+            except PenstockError as error:
+                if error.effect is Effect.STOP_RUN:
+                    raise
+                failures.append(error)
+            if failures:
+                return
+
+    async with task_group() as group:
+        for _ in range(max(at_once, 1)):
+            group.start_soon(take)
+    if failures:
+        raise failures[0]
 
 
 def _weight(error: BaseException) -> int:

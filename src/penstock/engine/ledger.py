@@ -71,6 +71,7 @@ class Intent:
     place: str
     name: str
     size: int | None
+    part_size: int | None
     made_at: float
 
 
@@ -474,7 +475,15 @@ class Ledger:
         await self._do(work)
 
     async def intend(
-        self, transfer: int | None, kind: str, *, place: str, name: str, size: int | None, made_at: float
+        self,
+        transfer: int | None,
+        kind: str,
+        *,
+        place: str,
+        name: str,
+        size: int | None,
+        made_at: float,
+        part_size: int | None = None,
     ) -> int:
         """The id of an intent, committed before the request it is about is sent."""
 
@@ -484,9 +493,9 @@ class Ledger:
                     "DELETE FROM intents WHERE transfer = ? AND kind = ?", (transfer, kind)
                 )
             cursor = connection.execute(
-                "INSERT INTO intents (transfer, kind, place, name, size, made_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (transfer, kind, place, name, size, made_at),
+                "INSERT INTO intents (transfer, kind, place, name, size, part_size, made_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (transfer, kind, place, name, size, part_size, made_at),
             )
             assert cursor.lastrowid is not None
             return cursor.lastrowid
@@ -499,7 +508,7 @@ class Ledger:
             lambda c: [
                 Intent(*row)
                 for row in c.execute(
-                    "SELECT id, transfer, kind, place, name, size, made_at FROM intents"
+                    "SELECT id, transfer, kind, place, name, size, part_size, made_at FROM intents"
                     " WHERE transfer = ? ORDER BY id",
                     (transfer,),
                 )

@@ -299,7 +299,7 @@ class Limiter:
             spent=counted.used - counted.in_flight,
             in_flight=counted.in_flight,
             left=room.slots,
-            gate=standing.left(counted),
+            gate=standing.left(counted, now_ns, terms),
             next_free_s=None if room.next_ns is None else max(0, room.next_ns - now_ns) / NS_PER_S,
             closed_until=standing.closed_until_ns / NS_PER_S if closed else None,
             others=standing.others,

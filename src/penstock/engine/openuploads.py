@@ -1,11 +1,14 @@
 """Which unfinished uploads on the platform are ours: asked once a run, decided by intent.
 
-An upload is adopted or aborted only if its place, name and size match an intent, it began after
-that intent was written, and no row of the ledger owns it. A stranger's upload of the same name
-began at another time, or has another size, or is somebody's; it is left alone.
+An upload is adopted or aborted only if its place, name, size and part size match an intent, it
+began after that intent was written, and no row of the ledger owns it. A stranger's upload of the
+same name began at another time, or has another size, or is somebody's; it is left alone. Where the
+platform is known to choose part sizes itself, theirs says nothing and is not compared.
 """
 
 from __future__ import annotations
+
+import math
 
 import anyio
 
@@ -13,8 +16,8 @@ from penstock.core.model import OpenUpload
 from penstock.engine.exchange import Exchange
 from penstock.engine.ledger import Intent, Ledger
 
-# The platform's times are cut to seconds, and so is the `Date` our idea of its clock comes from.
-CLOCK_GRAIN_S = 2.0
+# The fact, remembered by endpoint, that the platform chooses part sizes itself.
+INSISTS = "chooses part sizes"
 
 
 class OpenUploads:
@@ -40,13 +43,16 @@ class OpenUploads:
                 for upload in self._listed
                 if upload.name == intent.name and upload.id not in self._taken
             ]
+            insists = await self._ledger.fact(self._exchange.platform.endpoint, INSISTS) is not None
             owned = await self._ledger.owned_uploads([upload.id for upload in likely])
             for upload in likely:
                 if upload.id in owned or not _may_match(upload, intent):
                     continue
                 flow = self._exchange.platform.describe_upload(upload.id)
                 described = await self._exchange.run(flow)
-                if described is not None and _matches(described, upload, intent):
+                if described is not None and _matches(
+                    described, upload, intent, insists=insists
+                ):
                     self._taken.add(upload.id)
                     return described
             return None
@@ -65,21 +71,38 @@ class OpenUploads:
 def _may_match(upload: OpenUpload, intent: Intent) -> bool:
     """Whether nothing the listing says speaks against it; a listing may say little."""
     return (
-        upload.place in {None, intent.place}
+        _place_may_match(upload, intent)
         and upload.size in {None, intent.size}
-        and (upload.began_at is None or upload.began_at >= intent.made_at - CLOCK_GRAIN_S)
+        and (upload.began_at is None or _began_after(upload.began_at, intent))
     )
 
 
-def _matches(described: OpenUpload, listed: OpenUpload, intent: Intent) -> bool:
-    """Whether place, name, size and time are all known, and all are the intent's."""
-    place = described.place or listed.place
+def _place_may_match(upload: OpenUpload, intent: Intent) -> bool:
+    """Whether the place, as far as it is known, is the intent's: a folder's id, or a container's
+    for its root. A root may have an id of its own that nothing told us.
+    """
+    if upload.folder is None or upload.folder == intent.place:
+        return upload.folder is not None or upload.container in {None, intent.place}
+    return upload.container == intent.place
+
+
+def _matches(
+    described: OpenUpload, listed: OpenUpload, intent: Intent, *, insists: bool
+) -> bool:
+    """Whether place, name and time are known, and all that is known is the intent's."""
     size = described.size if described.size is not None else listed.size
     began = described.began_at if described.began_at is not None else listed.began_at
     return (
         described.name == intent.name
-        and place == intent.place
-        and (size is None or size == intent.size)
+        and intent.place in {described.container, described.folder}
+        and _place_may_match(described, intent)
+        and size in {None, intent.size}
+        and (insists or described.part_size == intent.part_size)
         and began is not None
-        and began >= intent.made_at - CLOCK_GRAIN_S
+        and _began_after(began, intent)
     )
+
+
+def _began_after(began_at: float, intent: Intent) -> bool:
+    """Whether an upload is younger than an intent; the platform's times are cut to seconds."""
+    return began_at >= math.floor(intent.made_at)

@@ -57,7 +57,8 @@ STEPS: tuple[str, ...] = (
         place TEXT NOT NULL,
         name TEXT NOT NULL,
         size INTEGER,
-        made_at REAL NOT NULL
+        part_size INTEGER,      -- as it was about to be asked for
+        made_at REAL NOT NULL   -- by the platform's clock
     );
     CREATE INDEX intents_transfer ON intents (transfer);
     CREATE TABLE claims (

@@ -13,6 +13,7 @@ a token never gets here. Nothing here waits for a slot.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -337,7 +338,8 @@ class SqliteSlotStore:
     def __init__(self, path: Path, *, network: bool | None = None) -> None:
         self.path = path
         self.network = network
-        self._holder = Holder(path.parent / "holders")
+        self._holder_folder = path.parent / "holders"
+        self._holder = Holder(self._holder_folder)
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
         self._lives_asked_ns: dict[str, int] = {}
@@ -370,9 +372,24 @@ class SqliteSlotStore:
     def _close(self) -> None:
         with self._lock:
             if self._connection is not None:
-                self._connection.close()
+                with self._alone():
+                    self._connection.close()
                 self._connection = None
                 self._holder.__exit__()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process opens or closes the file meanwhile.
+
+        Changing to WAL, and leaving it with the last connection, fail at once where another
+        process does the same: SQLite's busy time-out is not for them.
+        """
+        descriptor = os.open(self._holder_folder / "opening", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -401,22 +418,30 @@ class SqliteSlotStore:
         try:
             if self.network:
                 self._try_locks()
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(
-                self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            with self._alone():
+                self._connection = self._open_file()
+        except BaseException:
+            self._holder.__exit__()
+            raise
+        return self._connection
+
+    def _open_file(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
             connection.execute(f"PRAGMA journal_mode = {'DELETE' if self.network else 'WAL'}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if self.network else 'NORMAL'}")
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
         except BaseException:
-            self._holder.__exit__()
+            connection.close()
             raise
-        self._connection = connection
         return connection
 
     def _try_locks(self) -> None:
-        if not Holder(self.path.parent / "holders").lives(self._holder.id):
+        if not Holder(self._holder_folder).lives(self._holder.id):
             raise UsageError(
                 f"{self.path.parent} is on a network file system whose locks do not lock; choose a "
                 "local folder by --quota-store, or spend a fixed part by --quota-share 1/N"

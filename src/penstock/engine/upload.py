@@ -51,8 +51,9 @@ from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
-from penstock.engine.groups import task_group
+from penstock.engine.groups import each, task_group
 from penstock.engine.ledger import Row
+from penstock.engine.openuploads import INSISTS
 
 # The part reports a profile refused in the completing request, remembered for later runs.
 NEEDS_REPORTS = "needs reports"
@@ -215,9 +216,10 @@ class UploadRun:
         multipart = None
         if tag.kind is TagKind.MULTIPART:
             usual = self._exchange.platform.traits.etag_part_sizes
-            own = (self._row.part_size,) if self._row.part_size else ()
-            planned = (upload_part_size(size, self._exchange.platform.traits),)
-            for candidate in candidate_part_sizes(size, tag.parts, (*own, *planned, *usual)):
+            traits = self._exchange.platform.traits
+            own = [own for own in (self._row.part_size, self._choices.part_size) if own]
+            planned = upload_part_size(size, traits)
+            for candidate in candidate_part_sizes(size, tag.parts, (*own, planned, *usual)):
                 multipart = multipart_tag(await files.block_md5s(path, size, candidate))
                 if multipart == tag.text:
                     break
@@ -277,7 +279,13 @@ class UploadRun:
         where = target.place.id or target.place.container
         made_at = self._exchange.server_at()
         number = await ledger.intend(
-            row.id, "create", place=where, name=target.name, size=target.size, made_at=made_at
+            row.id,
+            "create",
+            place=where,
+            name=target.name,
+            size=target.size,
+            part_size=part_size,
+            made_at=made_at,
         )
         flow = self._exchange.platform.create_upload(
             target, part_size, overwrite=self._overwrite
@@ -288,12 +296,16 @@ class UploadRun:
             (intent,) = [i for i in await ledger.intents(row.id) if i.id == number]
             found = await self._context.uploads.ours(intent, again=True)
             if found is None or found.part_size is None:
+                # Nothing came of it, so the platform can be asked again. Should it have been slow
+                # rather than deaf, the intent of this try finds what the next run must abort.
                 raise
             upload = Upload(found.id, found.part_size, found.parallel)
         except (Refused, Conflict):
             await ledger.settle(number)
             raise
         await ledger.began(row.id, number, upload)
+        if upload.part_size != part_size:
+            await ledger.remember_fact(self._exchange.platform.endpoint, INSISTS, "yes")
         return upload
 
     async def _known_receipts(self, parts: tuple[Part, ...]) -> dict[int, Receipt]:
@@ -311,21 +323,14 @@ class UploadRun:
         self, upload: Upload, missing: list[Part], receipts: dict[int, Receipt]
     ) -> None:
         """Every missing part sent; so many at once, or one after another where the platform says so."""
-        waiting = iter(missing)
 
-        async def take() -> None:
-            for part in waiting:
-                receipt = await self._put(upload, part)
-                await self._context.ledger.add_receipt(self._row.id, receipt)
-                receipts[part.number] = receipt
+        async def put(part: Part) -> None:
+            receipt = await self._put(upload, part)
+            await self._context.ledger.add_receipt(self._row.id, receipt)
+            receipts[part.number] = receipt
 
         width = min(self._context.parts_at_once, len(missing)) if upload.parallel else 1
-        if width <= 1:
-            await take()
-            return
-        async with task_group() as group:
-            for _ in range(width):
-                group.start_soon(take)
+        await each(missing, put, at_once=width)
 
     async def _put(self, upload: Upload, part: Part) -> Receipt:
         """One part's receipt, its ETag held against the MD5 of what went.

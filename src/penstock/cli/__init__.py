@@ -1,0 +1,25 @@
+"""The command line: the only place with `print`, the environment and `asyncio.run`.
+
+One module a concern: `app` (commands by name, errors to exit codes), `options`, `copying`,
+`listing`, `profiles`, `simulating`, `demo`; and what they share: `running` (event loop, signals),
+`watching` (events added up), `progress` and `bars` (shown while it runs), `summing` (shown at the
+end), `terminal` (what may be written, and how). Nothing here decides what a run does.
+
+`penstock --help` must stay quick: this package imports nothing but click until a command is run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run `penstock` with `args` (default: the process's own); ends in `SystemExit`."""
+    from penstock.cli.app import cli  # noqa: PLC0415 - importing the package costs nothing
+
+    cli.main(args=list(args) if args is not None else None, prog_name="penstock")
+    sys.exit(0)

@@ -1,0 +1,183 @@
+"""Options that several commands share: each with its type, its checks and the line `--help` shows.
+
+An option stands here only once something obeys it: those of later issues are unknown options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from penstock.core.errors import UsageError
+from penstock.core.globs import Rule
+from penstock.core.units import parse_duration, parse_quota, parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+_RULES = "penstock.cli.rules"
+
+
+class Written(click.ParamType):
+    """A value that is checked here, and handed on as its parser read it."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """The value. Raises `click.BadParameter`."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+SIZE = Written("SIZE", parse_size)
+DURATION = Written("DURATION", parse_duration)
+QUOTA = Written("N/T", parse_quota)
+# Names of files may be no text: click leaves these as they came.
+LOCATION = click.UNPROCESSED
+
+
+class RuleCommand(click.Command):
+    """A command that knows in which order `--include` and `--exclude` stood: `rules_of(ctx)`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As any command; the order of occurrence is kept beside."""
+        values, _, order = self.make_parser(ctx).parse_args(list(args))
+        left = {name: iter(values.get(name) or ()) for name in ("include", "exclude")}
+        ctx.meta[_RULES] = tuple(
+            Rule(parameter.name == "include", next(left[parameter.name]))
+            for parameter in order
+            if parameter.name in left
+        )
+        return super().parse_args(ctx, args)
+
+
+def rules_of(ctx: click.Context) -> tuple[Rule, ...]:
+    """`--include` and `--exclude`, in the order of the command line."""
+    rules = ctx.meta[_RULES]
+    assert isinstance(rules, tuple)
+    return rules
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in this order in `--help`."""
+    return lambda function: reduce(lambda inner, option: option(inner), options[::-1], function)
+
+
+def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's
+    if value and ctx.obj is not None:
+        ctx.obj.debug = True
+    return value
+
+
+debug = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    callback=_debug,
+    help="Tracebacks and inner messages, on standard error.",
+)
+state = click.option(
+    "--state", metavar="DIR", help="Where the ledger is. Default: the user's state folder."
+)
+config = click.option(
+    "--config", metavar="FILE", help="The configuration. Default: config.toml of the user."
+)
+
+# What is told, and where.
+telling = together(
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "bars", "plain", "json", "none"]),
+        default="auto",
+        show_default=True,
+        help="How progress is shown, on standard error.",
+    ),
+    click.option("-v", "--verbose", count=True, help="Tell of each finished transfer."),
+    click.option(
+        "-q", "--quiet", is_flag=True, help="Print only when the exit code is not 0."
+    ),
+    click.option("--log", metavar="FILE", help="Write what happens to FILE, a line an event."),
+    debug,
+)
+
+# What is copied, and as what.
+choosing = together(
+    click.option(
+        "--manifest", metavar="FILE", help="A table of files to copy (CSV, JSON lines, md5sum)."
+    ),
+    click.option("--encoding", metavar="NAME", help="How the manifest is encoded, if not UTF-8."),
+    click.option(
+        "--only", metavar="STATUS", help="Of a report as --manifest, these only: failed."
+    ),
+    click.option(
+        "--include", metavar="GLOB", multiple=True, help="Take what matches; the last match wins."
+    ),
+    click.option(
+        "--exclude", metavar="GLOB", multiple=True, help="Leave what matches; the last match wins."
+    ),
+    click.option(
+        "--min-age", type=DURATION, default="0", help="Leave sources changed more recently: 15m."
+    ),
+    click.option("--follow", is_flag=True, help="Follow links to folders."),
+    click.option(
+        "--keep-names", is_flag=True, help="A SOURCE keeps its last name below DESTINATION."
+    ),
+)
+
+# What counts as done.
+proving = together(
+    click.option(
+        "--checksum", metavar="NAME", multiple=True, help="A further digest to report: sha256, …"
+    ),
+    click.option(
+        "--compare",
+        type=click.Choice(["digest", "size"]),
+        default="digest",
+        show_default=True,
+        help="When a file already there counts as the same.",
+    ),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["skip", "overwrite", "fail", "rename"]),
+        default="fail",
+        show_default=True,
+        help="What to do where another file is already there.",
+    ),
+    click.option("--strict", is_flag=True, help="What cannot be proved fails."),
+    click.option("--times", is_flag=True, help="Give downloads the platform's time of change."),
+)
+
+# How it is done.
+moving = together(
+    click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="At most N bodies in flight. Default: chosen by itself.",
+    ),
+    click.option("--part-size", type=SIZE, help="Bytes a part: 64MiB. Default: chosen by itself."),
+    click.option(
+        "--retries", type=click.IntRange(min=0), metavar="N", help="Tries after the first."
+    ),
+    click.option(
+        "--max-failures",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Stop when so many transfers have failed.",
+    ),
+    click.option("--deadline", type=DURATION, help="Stop, state saved, after this long: 8h."),
+    click.option(
+        "--partial-dir", metavar="DIR", help="Keep unfinished parts there (same file system)."
+    ),
+    state,
+    config,
+)

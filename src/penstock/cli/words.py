@@ -1,0 +1,128 @@
+"""Sentences and figures for people: how far it is, what came of it, what a plan says. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from penstock.cli.terminal import safe_line
+from penstock.cli.watching import Tally
+from penstock.core.report import Line, Summary
+from penstock.core.units import format_duration, format_size
+
+CARRY_ON = "run the same command again to carry on"
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """`1 file`, `1,200 files`."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def how_far(tally: Tally) -> str:
+    """One line of progress."""
+    known = "" if tally.listed else " so far"
+    size = f"{format_size(tally.seen_size)} of {format_size(tally.size)}{known}"
+    words = [f"{tally.done:,} of {counted(tally.files, 'file')}{known}", size]
+    rate = tally.rate()
+    if rate >= 1:
+        words.append(f"{format_size(int(rate))}/s")
+    left_s = tally.left_s()
+    if left_s and not tally.ended:
+        words.append(f"about {format_duration(left_s)} left")
+    if tally.summary.failed:
+        words.append(f"{tally.summary.failed:,} failed")
+    wait = waiting(tally)
+    return " · ".join([*words, wait] if wait else words)
+
+
+def waiting(tally: Tally) -> str:
+    """How long the quota makes the run wait, where it does for a second or more."""
+    wait_s = tally.wait_s()
+    if wait_s < 1:
+        return ""
+    return f"waiting {format_duration(wait_s)} for the quota of {tally.wait_profile}"
+
+
+def of_line(line: Line) -> str:
+    """One transfer's end in one line."""
+    text = f"{line.status:<10} {safe_line(line.source)} → {safe_line(line.destination)}"
+    if line.size is not None:
+        text += f" ({format_size(line.size)})"
+    if line.error is not None:
+        return f"{text}: {safe_line(line.error['message'])}"
+    return f"{text}: {safe_line(line.reason)}" if line.reason else text
+
+
+def of_summary(summary: Summary, reasons: Mapping[str, int]) -> Iterator[str]:
+    """A run in a few lines."""
+    skipped = f"{summary.skipped:,} skipped"
+    if reasons:
+        kinds = sorted(reasons.items(), key=lambda pair: -pair[1])[:4]
+        skipped += f" ({', '.join(f'{safe_line(kind)} {number:,}' for kind, number in kinds)})"
+    yield (
+        f"{summary.verified:,} verified, {summary.unverified:,} unverified, {skipped}, "
+        f"{summary.failed:,} failed; {format_size(summary.bytes)} in "
+        f"{format_duration(summary.seconds)}"
+    )
+    for profile, requests in summary.api_requests.items():
+        refused = summary.rejected_by_quota.get(profile, 0)
+        yield (
+            f"{profile}: {counted(requests, 'API request')}, {refused:,} refused by the quota, "
+            f"waited {format_duration(summary.waited_for_quota_s)} for it"
+        )
+    if summary.unverified:
+        yield "unverified: complete by length, and nothing that was offered proves more"
+
+
+def of_failures(failures: list[Line], failed: int, report: str | None) -> Iterator[str]:
+    """The failed files that are named, and where the others are."""
+    for line in failures:
+        why = line.error["message"] if line.error is not None else line.reason or "no reason given"
+        yield f"{safe_line(line.source)}: {safe_line(why)}"
+    more = failed - len(failures)
+    if more > 0:
+        where = f"; all are in {safe_line(report)}" if report else ""
+        yield f"… and {counted(more, 'more failed file')}{where}"
+
+
+def of_plan(plan: Mapping[str, object], profile: str) -> Iterator[str]:
+    """A plan, its fields by name, as a table of two columns."""
+
+    def number(name: str) -> int:
+        value = plan[name]
+        assert isinstance(value, int)
+        return value
+
+    def real(name: str) -> float:
+        value = plan[name]
+        assert isinstance(value, int | float)
+        return float(value)
+
+    moves = [counted(number("files"), "file"), format_size(number("bytes"))]
+    if number("folders"):
+        moves.append(f"{counted(number('folders'), 'folder')} to make")
+    yield f"to move     {', '.join(moves)}"
+    yield f"skipped     {number('skipped'):,} (there already, or left out)"
+    if number("failed"):
+        yield f"would fail  {number('failed'):,} (another file is there, or it cannot be read)"
+    parts = []
+    if number("proving"):
+        parts.append(f"{number('proving'):,} to prove files that are already there")
+    if number("spent"):
+        parts.append(f"{number('spent'):,} spent on this plan")
+    of_these = f" (of these {', '.join(parts)})" if parts else ""
+    yield f"requests    {counted(number('api_requests'), 'API request')} to {profile}{of_these}"
+    share = f"{number('quota'):,}/{format_duration(real('window_s'))}"
+    yield f"quota       {counted(number('windows'), 'window')} of {share}"
+    yield f"time        about {format_duration(real('seconds'))}"
+    known = "as measured before" if plan["rate_is_measured"] else "an assumption, never measured"
+    rate = f"{format_size(number('rate'))}/s ({known})"
+    if plan["binds"] == "quota":
+        yield (
+            f"binds       the quota ({format_duration(real('quota_s'))}); bandwidth would allow "
+            f"{format_duration(real('bandwidth_s'))} at {rate}"
+        )
+    else:
+        yield (
+            f"binds       bandwidth ({format_duration(real('bandwidth_s'))} at {rate}); the quota "
+            f"would allow {format_duration(real('quota_s'))}"
+        )

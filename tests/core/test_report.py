@@ -1,0 +1,78 @@
+"""Report lines and summaries: field names are a contract."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.core.report import Line, Summary
+
+# From "Report line" in the contract, in its order.
+FIELDS = (
+    "run source destination id size status reason digests verified_by metadata parts attempts "
+    "api_requests bytes_sent bytes_received seconds finished_at error"
+)
+
+
+def line(status: str = "verified", **other: Any) -> Line:  # noqa: ANN401 - Line's own fields
+    given = {"run": "r1", "source": "a", "destination": "b", "id": None, "size": 5, **other}
+    return Line(status=status, **given)
+
+
+def test_a_line_has_exactly_the_fields_of_the_contract_in_their_order() -> None:
+    assert " ".join(json.loads(line().json())) == FIELDS
+
+
+def test_a_line_is_one_line_and_says_what_it_was_given() -> None:
+    error = {"type": "DigestMismatch", "message": "two\nlines"}
+    written = line("failed", digests={"md5": "0" * 32}, error=error, seconds=1.5).json()
+    assert "\n" not in written
+    read = json.loads(written)
+    assert (read["digests"], read["error"], read["seconds"]) == (
+        {"md5": "0" * 32},
+        error,
+        1.5,
+    )
+
+
+def test_names_are_written_as_people_read_them() -> None:
+    assert "größe.bam" in line(source="größe.bam").json()
+
+
+@given(st.text(st.characters() | st.sampled_from("\udc80\udcff\u2028\0"), max_size=10))
+def test_any_name_a_file_system_can_have_can_be_written_and_read_again(name: str) -> None:
+    # A name that is not UTF-8 comes from the file system with lone surrogates.
+    written = line("failed", source=name).json().encode("utf-8")
+    assert json.loads(written)["source"] == name
+
+
+@pytest.mark.parametrize("status", ["verified", "unverified", "skipped", "failed"])
+def test_a_summary_counts_each_line_once(status: str) -> None:
+    summary = Summary("r1")
+    summary.add(line(status))
+    counts = {
+        name: getattr(summary, name) for name in ("verified", "unverified", "skipped", "failed")
+    }
+    assert counts.pop(status) == 1
+    assert set(counts.values()) == {0}
+
+
+def test_only_what_arrived_counts_as_bytes() -> None:
+    summary = Summary("r1")
+    for status in ("verified", "unverified", "skipped", "failed"):
+        summary.add(line(status))
+    summary.add(line("verified", size=None))
+    assert summary.bytes == 10
+
+
+@pytest.mark.parametrize("status", ["done", "moving", "planned", "arrived"])
+def test_a_status_no_transfer_ends_in_is_refused(status: str) -> None:
+    with pytest.raises((ValueError, AttributeError), match=status):
+        Summary("r1").add(line(status))
+
+
+def test_a_summary_is_one_json_object() -> None:
+    summary = Summary("r1", api_requests={"cavatica": 3})
+    assert json.loads(summary.json())["api_requests"] == {"cavatica": 3}

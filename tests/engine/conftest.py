@@ -1,0 +1,233 @@
+"""What the engine's tests share: a server that says exactly what it is told, and the engine itself.
+
+The raw server writes bytes, so that it can break every promise HTTP makes. `compose` puts
+transport, limiter and exchange together as `penstock.session` does, without waiting between tries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import aioresponses.core
+import anyio
+import pytest
+from aiohttp import ClientResponse
+from aioresponses import aioresponses
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from penstock.config import Token
+from penstock.engine.clock import Clock
+from penstock.engine.exchange import Credentials, Exchange
+from penstock.engine.limiter import Limiter
+from penstock.engine.slots import MemorySlotStore
+from penstock.engine.transport import Transport
+from penstock.platforms.sevenbridges import SevenBridges as Platform
+from penstock.simulators import SevenBridges, SevenBridgesSettings
+
+Connection: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Answer: TypeAlias = bytes | Connection
+
+
+@dataclass
+class Asked:
+    """One request as it came in."""
+
+    head: str
+    body: bytes
+
+    @property
+    def line(self) -> str:
+        return self.head.partition("\r\n")[0]
+
+    def header(self, name: str) -> str | None:
+        for line in self.head.split("\r\n")[1:]:
+            key, _, value = line.partition(":")
+            if key.lower() == name.lower():
+                return value.strip()
+        return None
+
+
+@dataclass
+class RawServer:
+    """Answers requests in order, the last answer for ever; counts and keeps what came."""
+
+    answers: list[Answer]
+    asked: list[Asked] = field(default_factory=list)
+    connections: int = 0
+    port: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        self.connections += 1
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while not writer.is_closing():
+                    await self._one(reader, writer)
+        finally:
+            self.tasks.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        asked = Asked(head, b"")
+        answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
+        self.asked.append(asked)
+        if not isinstance(answer, bytes):
+            await answer(reader, writer)
+            writer.close()
+            return
+        asked.body = await reader.readexactly(int(asked.header("Content-Length") or 0))
+        writer.write(answer)
+        await writer.drain()
+        if b"connection: close" in answer.lower():
+            writer.close()
+
+
+Raw: TypeAlias = Callable[..., Awaitable[RawServer]]
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[Raw]:
+    """Starts servers: `await raw(answer, answer, …)`; TLS with `ssl=`."""
+    listening: list[tuple[asyncio.Server, RawServer]] = []
+
+    async def start(*answers: Answer, **options: Any) -> RawServer:  # noqa: ANN401 - asyncio's
+        server = RawServer(list(answers))
+        opened = await asyncio.start_server(server.serve, "127.0.0.1", 0, **options)
+        server.port = opened.sockets[0].getsockname()[1]
+        listening.append((opened, server))
+        return server
+
+    yield start
+    for opened, server in listening:
+        opened.close()
+        for task in tuple(server.tasks):
+            task.cancel()
+        await asyncio.gather(*server.tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    """`aioresponses`, taught the argument that `ClientResponse` has had since aiohttp 3.14."""
+    if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
+        taught = functools.partial(ClientResponse, stream_writer=None)  # type: ignore[arg-type]
+        monkeypatch.setattr(aioresponses.core, "ClientResponse", taught)
+    with aioresponses() as single:
+        yield single
+
+
+@dataclass
+class World:
+    """The engine's lower half over a simulated platform."""
+
+    sim: SevenBridges
+    platform: Platform
+    exchange: Exchange
+    limiter: Limiter
+    transport: Transport
+    credentials: Credentials
+    permits: anyio.CapacityLimiter
+    clock: Clock
+
+
+Compose: TypeAlias = Callable[..., AbstractAsyncContextManager[World]]
+
+
+@asynccontextmanager
+async def _composed(
+    sim: SevenBridges | None = None,
+    *,
+    tries: int = 3,
+    token: str | None = None,
+    reread: Callable[[], Awaitable[Token | None]] | None = None,
+    stall_timeout_s: float = 5.0,
+    permits: int = 4,
+    pause: Callable[[int], float] = lambda _: 0.0,
+    quota: int = 1000,
+    window_s: float = 300.0,
+    **settings: Any,  # noqa: ANN401 - the settings' fields
+) -> AsyncIterator[World]:
+    if sim is None:
+        async with SevenBridges(SevenBridgesSettings(smallest_part=1, **settings)) as own:
+            async with _composed(
+                own,
+                tries=tries,
+                token=token,
+                reread=reread,
+                stall_timeout_s=stall_timeout_s,
+                permits=permits,
+                pause=pause,
+                quota=quota,
+                window_s=window_s,
+            ) as world:
+                yield world
+        return
+
+    async def none() -> Token | None:
+        return None
+
+    platform, clock = Platform(sim.endpoint), Clock.running()
+    held = Token(token or sim.token)
+    bodies = anyio.CapacityLimiter(permits)
+    async with (
+        Transport(stall_timeout_s=stall_timeout_s) as transport,
+        Limiter(
+            key="k",
+            quota=quota,
+            window_s=window_s,
+            store=MemorySlotStore(),
+            clock=clock,
+            token=held.fingerprint(),
+        ) as limiter,
+    ):
+        credentials = Credentials("sim", held, reread or none)
+        exchange = Exchange(
+            platform,
+            credentials=credentials,
+            limiter=limiter,
+            transport=transport,
+            permits=bodies,
+            clock=clock,
+            tries=tries,
+            pause=pause,
+        )
+        yield World(sim, platform, exchange, limiter, transport, credentials, bodies, clock)
+
+
+@pytest.fixture
+def compose() -> Compose:
+    """Opens a `World`: `async with compose(tries=2, quota=50) as world`."""
+    return _composed
+
+
+@pytest.fixture
+def open_descriptors() -> Callable[[Path], list[str]]:
+    """Which open descriptors of this process lead below a folder."""
+
+    def below(folder: Path) -> list[str]:
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                target = os.readlink(entry)  # noqa: PTH115 - the link's text is what is wanted
+                if target.startswith(str(folder)):
+                    found.append(target)
+        return found
+
+    return below
