@@ -30,7 +30,12 @@ class World:
             "XDG_CONFIG_HOME": str(self.home / "config"),
             "PENSTOCK_CAVATICA_ENDPOINT": self.sim.endpoint,
             "PENSTOCK_CAVATICA_TOKEN": self.sim.token,
+            "PENSTOCK_CAVATICA_QUOTA": self.quota,
         }
+
+    @property
+    def quota(self) -> str:
+        return f"{self.sim.settings.quota}/{self.sim.settings.window_s}s"
 
     @property
     def remote(self) -> str:
@@ -82,6 +87,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         async def make(**settings: Any) -> World:  # noqa: ANN401 - the simulator's settings
             nonlocal made
             made += 1
+            settings.setdefault("quota", 10_000)
             sim = await stack.enter_async_context(SevenBridges(SevenBridgesSettings(**settings)))
             home = tmp_path / f"world{made}"
             home.mkdir()

@@ -411,10 +411,9 @@ async def test_what_another_client_spent_of_the_window_is_respected(
     make_world: Callable[..., Any],
 ) -> None:
     world: World = await make_world(quota=40, window_s=2.0)
-    environ = {**world.environ, "PENSTOCK_CAVATICA_QUOTA": "40/2s"}
     root = world.tree({f"f{n}": b"1" for n in range(15)})
     world.sim.quota.spend(25)
-    report = await world.copy(root, f"{world.remote}/", environ=environ)
+    report = await world.copy(root, f"{world.remote}/")
     assert report.exit_code == 0
     assert world.sim.quota.refused == 0
     assert report.summary.rejected_by_quota == {"cavatica": 0}

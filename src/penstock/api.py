@@ -53,7 +53,14 @@ from penstock.engine.planner import (
     UploadPlanner,
 )
 from penstock.engine.reports import ReportWriter
-from penstock.engine.scheduler import FILES_AT_ONCE, Limits, Scheduler, Stop, TooManyFailures
+from penstock.engine.scheduler import (
+    FILES_AT_ONCE,
+    Limits,
+    Scheduler,
+    Stop,
+    TooManyFailures,
+    proved_rows,
+)
 from penstock.engine.slots import SqliteSlotStore
 from penstock.engine.survey import Surveyor, no_such_place
 from penstock.engine.upload import abandon
@@ -542,15 +549,13 @@ class _Costing:
 
     async def deliver(self, batch: Sequence[Planned]) -> None:
         """The batch is added."""
-        from penstock.engine.scheduler import _proved_rows  # noqa: PLC0415,PLC2701
-
         moving = [planned for planned in batch if not isinstance(planned, Unmoved)]
         for planned in batch:
             if isinstance(planned, Unmoved):
                 self.cost.skipped += planned.state is State.SKIPPED
                 self.cost.failed += planned.state is State.FAILED
         rows = await self.ledger.lookup([transfer.identity for transfer in moving])
-        proved = await hop(_proved_rows, moving, rows, strict=self.choices.strict)
+        proved = await hop(proved_rows, moving, rows, self.choices)
         for transfer, is_proved in zip(moving, proved, strict=True):
             if is_proved:
                 self.cost.skipped += 1

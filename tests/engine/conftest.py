@@ -16,12 +16,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest.mock import Mock
 
-import aioresponses.core
 import anyio
 import pytest
 from aiohttp import ClientResponse
 from aioresponses import aioresponses
+from aioresponses import core as mocking
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -77,7 +78,7 @@ class RawServer:
         self.tasks.add(task)
         self.connections += 1
         try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
+            with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
                 while not writer.is_closing():
                     await self._one(reader, writer)
         finally:
@@ -127,8 +128,8 @@ async def raw() -> AsyncIterator[Raw]:
 def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
     """`aioresponses`, taught the argument that `ClientResponse` has had since aiohttp 3.14."""
     if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
-        taught = functools.partial(ClientResponse, stream_writer=None)  # type: ignore[arg-type]
-        monkeypatch.setattr(aioresponses.core, "ClientResponse", taught)
+        taught = functools.partial(ClientResponse, stream_writer=Mock(output_size=0))
+        monkeypatch.setattr(mocking, "ClientResponse", taught)
     with aioresponses() as single:
         yield single
 

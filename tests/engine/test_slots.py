@@ -174,6 +174,7 @@ def test_a_refused_token_is_remembered_until_it_is_forgotten(store: SlotStore) -
         refused = await key.turn(6, want=1, token="bad")
         assert (refused.slots, refused.token_refused) == ((), True)
         assert await store.token_refused_at("bad") == pytest.approx(EPOCH + 5)
+        assert await store.token_refused_at("bad", EPOCH + 3605) is None
         assert (await key.turn(6, want=1, token="good")).slots
         await store.forget_refusal("bad")
         assert await store.token_refused_at("bad") is None

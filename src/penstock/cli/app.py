@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import penstock
 from penstock.cli import failing, terminal
 from penstock.cli.menu import Entry, Menu
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 COMMANDS = {
     "copy": Entry(
@@ -60,28 +62,34 @@ class Penstock(Menu):
         """Runs a command; ends in `SystemExit` with an exit code of the contract."""
         terminal.prepare()
         extra.pop("standalone_mode", None)
-        front = Front()
         try:
             with _stopped_by_sigterm():
                 code = super().main(
-                    args, prog_name or "penstock", standalone_mode=False, obj=front, **extra
+                    args, prog_name or "penstock", standalone_mode=False, obj=Front(), **extra
                 )
         except click.ClickException as error:
             code = _refuse(error)
-        except click.Abort:
-            code = failing.INTERRUPTED
+        except (click.Abort, KeyboardInterrupt):
+            code = failing.explain(KeyboardInterrupt(), debug=False)
+        sys.exit(_ended(code if isinstance(code, int) else 0))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """What the command ends with; its errors end here, before click has its way with them."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
         except BrokenPipeError:
             # The reader has seen enough (`| head`); that is no failure.
             terminal.drop_stdout()
-            code = 0
+            return 0
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing goes further
-            code = failing.explain(error, debug=front.debug)
-        sys.exit(_ended(code if isinstance(code, int) else 0))
+            return failing.explain(error, debug=ctx.obj.debug)
 
 
 def _ended(code: int) -> int:
     try:
-        terminal.flush_or_drop()
+        terminal.put_all(())
     except OSError as error:
         return code or failing.disk_full(error)
     return code

@@ -8,31 +8,30 @@ Everything lives in one temporary folder, the state of penstock included, and go
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import math
-import os
 import random
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 from anyio.from_thread import start_blocking_portal
 from rich.console import Console
 from rich.table import Table
 
+from penstock.cli.demo_stage import Copied, Stage
+from penstock.core.errors import PenstockError
 from penstock.core.units import format_duration, format_size
-from penstock.simulators import SevenBridges, SevenBridgesSettings
+from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -48,11 +47,9 @@ PAGE = 100
 # A loopback without these would be a network nobody has: 10 ms to each host, 60 MB/s a connection.
 LATENCY_S = 0.01
 BANDWIDTH = 60_000_000.0
-# A copy that takes longer hangs: the whole demo is meant to end within 25 s.
-PATIENCE_S = 90.0
-_LOOK_S = 0.01
+# One part is slow, so that the large file is half there when the copy is killed.
+SLOW_PART_S = 0.8
 _FAILED = 1
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +63,8 @@ class Scale:
     window_s: float
 
 
-USUAL = Scale(folders=8, files_each=30, large=(136 * MIB, 72 * MIB), quota=250, window_s=3.0)
+USUAL = Scale(folders=8, files_each=25, large=(136 * MIB,), quota=250, window_s=3.0)
 SMALL = Scale(folders=3, files_each=10, large=(72 * MIB,), quota=60, window_s=2.0)
-
-
-@dataclass(slots=True)
-class Copied:
-    """How one `penstock copy` ended. `requests` is the simulator's count, `peak` bytes or None."""
-
-    code: int
-    killed: bool
-    seconds: float
-    requests: int
-    body_bytes: int
-    peak: int | None
-    summary: Mapping[str, object] = field(default_factory=dict)
-
-    def count(self, name: str) -> int:
-        """A number of the summary; 0 where there is none, as after a kill."""
-        value = self.summary.get(name, 0)
-        return value if isinstance(value, int) else 0
-
-    @property
-    def waited_s(self) -> float:
-        """Seconds it stood still for the quota."""
-        value = self.summary.get("waited_for_quota_s", 0.0)
-        return float(value) if isinstance(value, int | float) else 0.0
 
 
 def make_tree(root: Path, scale: Scale) -> dict[str, int]:
@@ -154,120 +127,6 @@ def quota_time_s(requests: int) -> float:
     return max(requests - 1, 0) // REAL_QUOTA * REAL_WINDOW_S
 
 
-class Stage:
-    """A simulator being served, and an own home for the copies that use it."""
-
-    def __init__(self, sim: SevenBridges, home: Path, scale: Scale) -> None:
-        self._sim = sim
-        self._home = home
-        self._runs = 0
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PENSTOCK_", "SB_", "XDG_"))
-        }
-        self._environ = kept | {
-            "HOME": str(home),
-            "XDG_STATE_HOME": str(home / "state"),
-            "XDG_CONFIG_HOME": str(home / "config"),
-            "XDG_CACHE_HOME": str(home / "cache"),
-            "PENSTOCK_CAVATICA_ENDPOINT": sim.endpoint,
-            "PENSTOCK_CAVATICA_TOKEN": sim.token,
-            "PENSTOCK_CAVATICA_QUOTA": f"{scale.quota}/{scale.window_s}s",
-        }
-
-    def copy(
-        self, source: str, destination: str, *, kill: Callable[[], bool] | None = None
-    ) -> Copied:
-        """Run `penstock copy`; it is killed as soon as `kill` says so.
-
-        Raises `click.ClickException` where it does not end.
-        """
-        self._runs += 1
-        requests, body_bytes = self._sim.quota.accepted, self._body_bytes()
-        command = [sys.executable, "-P", "-m", "penstock", "copy", "--json", source, destination]
-        began = time.monotonic()
-        summary = self._home / f"summary-{self._runs}.json"
-        with summary.open("wb") as out, _process(command, self._environ, out.fileno()) as process:
-            killed, peak = _watch(process, kill, began + PATIENCE_S)
-        if killed and sys.stderr.isatty():
-            # Bars hide the cursor, and a killed process cannot show it again.
-            sys.stderr.write("\x1b[?25h\n")
-            sys.stderr.flush()
-        text = summary.read_text(encoding="utf-8").strip()
-        return Copied(
-            code=process.returncode,
-            killed=killed,
-            seconds=time.monotonic() - began,
-            requests=self._sim.quota.accepted - requests,
-            body_bytes=self._body_bytes() - body_bytes,
-            peak=peak,
-            summary=json.loads(text) if text and not killed else {},
-        )
-
-    def mid_upload(self) -> bool:
-        """Whether some of a large file's parts have arrived, and some have not."""
-        for upload in self._sim.open_uploads():
-            stored = len(upload.multipart.parts)
-            if upload.parts is not None and 1 < upload.parts and 1 < stored + 1 < upload.parts + 1:
-                whole = [p for p in list(upload.multipart.parts.values()) if p.content.size > MIB]
-                if len(whole) >= max(1, upload.parts - 1):
-                    return stored < upload.parts
-        return False
-
-    def _body_bytes(self) -> int:
-        return sum(
-            each.bytes_in + each.bytes_out for each in list(self._sim.log) if each.host == "storage"
-        )
-
-
-@contextlib.contextmanager
-def _process(
-    command: list[str], environ: Mapping[str, str], out: int
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that does not outlive the block."""
-    process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=out)  # noqa: S603
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def _watch(
-    process: subprocess.Popen[bytes], kill: Callable[[], bool] | None, until: float
-) -> tuple[bool, int | None]:
-    """(killed, peak memory in bytes) once the process has ended."""
-    peak = None
-    while process.poll() is None:
-        peak = _peak_memory(process.pid) or peak
-        if kill is not None and kill():
-            process.kill()
-            process.wait()
-            return True, peak
-        if time.monotonic() > until:
-            raise click.ClickException(f"a copy did not end within {PATIENCE_S:.0f} s")
-        time.sleep(_LOOK_S)
-    return False, peak
-
-
-def _peak_memory(pid: int) -> int | None:
-    """The most a process had resident so far; None where the system does not tell (not Linux).
-
-    Source: proc_pid_status(5), VmHWM. `getrusage` of children would count this process's memory,
-    which a child has until it becomes another program.
-    """
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * KIB
-    except OSError:
-        pass
-    return None
-
-
 @dataclass(slots=True)
 class Story:
     """What happened, for the table at the end."""
@@ -325,6 +184,10 @@ def perform(scale: Scale, say: Console) -> Story:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(SevenBridges(settings)) as sim,
     ):
+        slow = Fault(
+            kind="delay", host="storage", method="PUT", path="partNumber=2", seconds=SLOW_PART_S
+        )
+        sim.faults.add(slow)
         home = Path(folder)
         source, back = home / "data", home / "back"
         sizes = make_tree(source, scale)
@@ -334,7 +197,7 @@ def perform(scale: Scale, say: Console) -> Story:
             f"A local Seven Bridges platform, which takes {scale.quota} requests in any window of"
             f" {scale.window_s:g} s (the real one: {REAL_QUOTA} in {REAL_WINDOW_S:g} s)."
         )
-        stage = Stage(sim, home, scale)
+        stage = Stage(sim, home, f"{scale.quota}/{scale.window_s}s")
         remote = f"cavatica:{sim.project}/data"
         _heading(say, "1. Up, killed in the middle", str(source), remote)
         begun = stage.copy(str(source), remote, kill=stage.mid_upload)
@@ -345,11 +208,11 @@ def perform(scale: Scale, say: Console) -> Story:
         resumed = stage.copy(str(source), remote)
         _heading(say, "3. Down", remote, str(back))
         down = stage.copy(remote, str(back))
+        windows = list(sim.quota.windows)
         _heading(say, "4. Down again: nothing to do", remote, str(back))
         again = stage.copy(remote, str(back))
         before, after = digests(source), digests(back)
-        windows = sim.quota.windows
-        story = Story(
+        return Story(
             sizes=sizes,
             begun=begun,
             resumed=resumed,
@@ -361,7 +224,6 @@ def perform(scale: Scale, say: Console) -> Story:
             refused=sim.quota.refused,
             left_open=len(sim.open_uploads()),
         )
-    return story
 
 
 def _heading(say: Console, title: str, *locations: str) -> None:
@@ -377,42 +239,41 @@ def tell(story: Story, say: Console, seconds: float) -> None:
     waited = story.resumed.waited_s + story.down.waited_s
     peaks = [run.peak for run in (story.begun, story.resumed, story.down) if run.peak]
     rows = [
-        ("files equal, by SHA-256 of both trees", f"{story.equal} of {files}"),
-        ("proved by the storage's ETags, both ways", "all" if story.proved else "NOT ALL"),
-        (
-            "API requests up",
-            f"{up} ({up / files:.2f} a file; the official client's way: {official_up})",
-        ),
-        (
-            "API requests down",
-            f"{story.down.requests} ({story.down.requests / files:.2f} a file; "
-            f"the official client's way: {official_down})",
-        ),
-        ("API requests of a run with nothing to do", f"{story.again.requests}"),
-        ("refused for the quota (429)", f"{story.refused}"),
-        ("quota used, of all windows touched", f"{story.utilisation:.0%}"),
-        ("stood still for the quota, after the kill", format_duration(waited)),
-        ("sent again after the SIGKILL", _sent_again(story)),
-        ("uploads left open on the platform", f"{story.left_open}"),
+        ("equal, by SHA-256", f"{story.equal} of {files} files"),
+        ("proved by ETags", "all, both ways" if story.proved else "NOT ALL"),
+        ("API requests up", _requests(up, files, official_up)),
+        ("API requests down", _requests(story.down.requests, files, official_down)),
+        ("with nothing to do", f"{story.again.requests}"),
+        ("refused (429)", f"{story.refused}"),
+        ("quota used", f"{story.utilisation:.0%} of the windows of steps 1 to 3"),
+        ("waited for quota", f"{format_duration(waited)} in steps 2 and 3"),
+        ("sent again", _sent_again(story)),
+        ("uploads left open", f"{story.left_open}"),
     ]
     if peaks:
-        rows.append(("most memory of a copy", format_size(max(peaks))))
-    hundredfold = 100 * (up + story.down.requests), 100 * (official_up + official_down)
+        rows.append(("memory, at most", format_size(max(peaks))))
+    ours, theirs = 100 * (up + story.down.requests), 100 * (official_up + official_down)
     rows.append(
         (
-            f"a hundred times as much at {REAL_QUOTA} in {REAL_WINDOW_S:g} s",
-            f"quota time {format_duration(quota_time_s(hundredfold[0]))}; the official client's"
-            f" way {format_duration(quota_time_s(hundredfold[1]))}",
+            "100 times as much",
+            (
+                f"{format_duration(quota_time_s(ours))} of quota on the real platform"
+                f" ({format_duration(quota_time_s(theirs))})"
+            ),
         )
     )
     rows.append(("the whole demo", format_duration(seconds)))
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
+    table.add_column()
     for row in rows:
         table.add_row(*row)
-    say.print()
+    say.print("\nWhat it cost (in brackets: with the official client's requests)")
     say.print(table)
+
+
+def _requests(count: int, files: int, official: int) -> str:
+    return f"{count}, {count / files:.2f} a file ({official}, {official / files:.2f} a file)"
 
 
 def _sent_again(story: Story) -> str:
@@ -420,10 +281,6 @@ def _sent_again(story: Story) -> str:
         return "the first copy ended before it could be killed"
     total = sum(story.sizes.values())
     return f"{format_size(story.sent_again)} of {format_size(total)}"
-
-
-def _terminated(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @click.command(short_help="Copy a few hundred files through a simulator; no account needed.")
@@ -436,17 +293,10 @@ def demo(*, small: bool) -> None:
     """
     say = Console(highlight=False, emoji=False)
     began = time.monotonic()
-    # SIGTERM as Ctrl-C, so that the temporary folder goes in either case.
-    previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         story = perform(SMALL if small else USUAL, say)
-    except KeyboardInterrupt:
-        click.echo("penstock: interrupted; the demo leaves nothing behind", err=True)
-        sys.exit(_INTERRUPTED)
     except OSError as error:
-        raise click.ClickException(f"the demo cannot go on: {error}") from error
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        raise PenstockError(f"the demo cannot go on: {error}") from error
     tell(story, say, time.monotonic() - began)
     if not story.good:
         say.print("\nNot as promised: please report this as a defect of penstock.")

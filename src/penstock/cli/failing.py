@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from penstock.cli import terminal
 from penstock.core.errors import (
@@ -20,6 +20,9 @@ from penstock.core.errors import (
     RunStopped,
     UsageError,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FAILED = 1
 USAGE = 2

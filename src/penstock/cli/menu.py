@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Entry(NamedTuple):
@@ -39,7 +41,7 @@ class Menu(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command and its arguments. Raises `click.UsageError`, with what may have been meant."""
+        """The command and its arguments. Raises `click.UsageError`, with what may be meant."""
         name = args[0]
         known = self.list_commands(ctx)
         if name not in known and not ctx.resilient_parsing:
@@ -48,7 +50,7 @@ class Menu(click.Group):
             raise click.UsageError(f"no such command {name!r}{meant}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         rows = [(name, entry.help) for name, entry in self.lazily.items()]
         rows += [

@@ -13,34 +13,27 @@ import click
 
 from penstock.core.errors import UsageError
 from penstock.core.globs import Rule
-from penstock.core.units import parse_duration, parse_quota, parse_size
+from penstock.core.units import parse_duration, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 _RULES = "penstock.cli.rules"
 
 
-class Written(click.ParamType):
-    """A value that is checked here, and handed on as its parser read it."""
+def read_by(
+    parse: Callable[[str], T],
+) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+    """A callback that makes of an option's text what `parse` does, or says why not."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
-        """The value. Raises `click.BadParameter`."""
-        if not isinstance(value, str):
-            return value
+    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> T | None:
         try:
-            return self._parse(value)
+            return None if text is None else parse(text)
         except UsageError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return read
 
 
-SIZE = Written("SIZE", parse_size)
-DURATION = Written("DURATION", parse_duration)
-QUOTA = Written("N/T", parse_quota)
 # Names of files may be no text: click leaves these as they came.
 LOCATION = click.UNPROCESSED
 
@@ -102,9 +95,7 @@ telling = together(
         help="How progress is shown, on standard error.",
     ),
     click.option("-v", "--verbose", count=True, help="Tell of each finished transfer."),
-    click.option(
-        "-q", "--quiet", is_flag=True, help="Print only when the exit code is not 0."
-    ),
+    click.option("-q", "--quiet", is_flag=True, help="Print only when the exit code is not 0."),
     click.option("--log", metavar="FILE", help="Write what happens to FILE, a line an event."),
     debug,
 )
@@ -115,9 +106,7 @@ choosing = together(
         "--manifest", metavar="FILE", help="A table of files to copy (CSV, JSON lines, md5sum)."
     ),
     click.option("--encoding", metavar="NAME", help="How the manifest is encoded, if not UTF-8."),
-    click.option(
-        "--only", metavar="STATUS", help="Of a report as --manifest, these only: failed."
-    ),
+    click.option("--only", metavar="STATUS", help="Of a report as --manifest, these only: failed."),
     click.option(
         "--include", metavar="GLOB", multiple=True, help="Take what matches; the last match wins."
     ),
@@ -125,7 +114,11 @@ choosing = together(
         "--exclude", metavar="GLOB", multiple=True, help="Leave what matches; the last match wins."
     ),
     click.option(
-        "--min-age", type=DURATION, default="0", help="Leave sources changed more recently: 15m."
+        "--min-age",
+        metavar="DURATION",
+        callback=read_by(parse_duration),
+        default="0",
+        help="Leave sources changed more recently: 15m.",
     ),
     click.option("--follow", is_flag=True, help="Follow links to folders."),
     click.option(
@@ -164,7 +157,12 @@ moving = together(
         metavar="N",
         help="At most N bodies in flight. Default: chosen by itself.",
     ),
-    click.option("--part-size", type=SIZE, help="Bytes a part: 64MiB. Default: chosen by itself."),
+    click.option(
+        "--part-size",
+        metavar="SIZE",
+        callback=read_by(parse_size),
+        help="Bytes a part: 64MiB. Default: chosen by itself.",
+    ),
     click.option(
         "--retries", type=click.IntRange(min=0), metavar="N", help="Tries after the first."
     ),
@@ -174,7 +172,12 @@ moving = together(
         metavar="N",
         help="Stop when so many transfers have failed.",
     ),
-    click.option("--deadline", type=DURATION, help="Stop, state saved, after this long: 8h."),
+    click.option(
+        "--deadline",
+        metavar="DURATION",
+        callback=read_by(parse_duration),
+        help="Stop, state saved, after this long: 8h.",
+    ),
     click.option(
         "--partial-dir", metavar="DIR", help="Keep unfinished parts there (same file system)."
     ),

@@ -8,29 +8,29 @@ the run.
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections import Counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.cli import terminal, words
-from penstock.cli.watching import Tally
+from penstock.cli.eventlog import event_name
 from penstock.core.events import (
     BytesMoved,
     Event,
-    Note,
     PlanComplete,
     QuotaWait,
     RunStarted,
     TransferEnded,
-    TransferStarted,
 )
+from penstock.core.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from penstock.cli.watching import Tally
 
 FIRST_LINE_S = 2.0
 LINE_EVERY_S = 10.0
 # A shorter wait is over before it was read.
 _WORTH_A_LINE_S = 5.0
-_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Display(Protocol):
@@ -94,9 +94,7 @@ class Plain(Silent):
                 what = ", ".join(sources[:3]) or "the manifest's files"
                 self._say(f"run {run}: copying {what}{many} to {destination}")
             case PlanComplete(files, size):
-                self._say(
-                    f"all is listed: {words.counted(files, 'file')}, {words.format_size(size)}"
-                )
+                self._say(f"all is listed: {words.counted(files, 'file')}, {format_size(size)}")
             case QuotaWait(profile, seconds):
                 self._wait(profile, seconds)
 
@@ -105,7 +103,7 @@ class Plain(Silent):
         if seconds < _WORTH_A_LINE_S or until_s < self._said_wait_until_s + _WORTH_A_LINE_S:
             return
         self._said_wait_until_s = until_s
-        duration = words.format_duration(seconds)
+        duration = format_duration(seconds)
         self._say(f"the quota of {profile} is spent: waiting {duration} for the next request")
 
     def tick(self) -> None:
@@ -113,7 +111,8 @@ class Plain(Silent):
         now_s = self._tally.now()
         if now_s >= self._next_s:
             self._next_s = now_s + LINE_EVERY_S
-            self._say(words.how_far(self._tally))
+            wait = words.waiting(self._tally)
+            self._say(words.how_far(self._tally) + (f" · {wait}" if wait else ""))
 
     def _say(self, text: str) -> None:
         terminal.say(f"{terminal.clock_time()}  {terminal.safe_line(text)}")
@@ -158,11 +157,6 @@ class Json(Silent):
             self._moved.clear()
 
 
-def event_name(event: Event) -> str:
-    """`transfer_ended`."""
-    return _WORD.sub("_", type(event).__name__).lower()
-
-
 def choose(wanted: str, tally: Tally, *, quiet: bool) -> Display:
     """The display for `--progress`; bars only where they can be drawn."""
     if quiet or wanted == "none":
@@ -174,63 +168,3 @@ def choose(wanted: str, tally: Tally, *, quiet: bool) -> Display:
     from penstock.cli.bars import Bars  # noqa: PLC0415 - rich is slow to import
 
     return Bars(tally)
-
-
-class Watch:
-    """What `on_event` is given: counts, shows and logs. Notes are told once each.
-
-    With `quiet` nothing is told until `release`; what would have been is kept, within bounds.
-    """
-
-    _MOST_KEPT = 200
-
-    def __init__(
-        self, tally: Tally, display: Display, *, verbose: int = 0, quiet: bool = False,
-        log: EventLog | None = None,
-    ) -> None:
-        self.tally = tally
-        self.display = display
-        self._verbose = verbose
-        self._kept: list[str] | None = [] if quiet else None
-        self._log = log
-
-    def __call__(self, event: Event) -> None:
-        """The event is counted, shown and logged."""
-        is_news = self.tally.take(event)
-        self.display.event(event)
-        if isinstance(event, BytesMoved):
-            return
-        if isinstance(event, Note) and is_news:
-            self._tell(f"penstock: {terminal.safe_line(event.message)}")
-        elif self._verbose and isinstance(event, TransferEnded):
-            self._tell(words.of_line(event.line))
-        elif self._verbose > 1 and isinstance(event, TransferStarted):
-            self._tell(f"{'started':<10} {terminal.safe_line(event.source)}")
-        if self._log is not None and is_news:
-            self._log.write(event)
-
-    def tell(self, sentence: str) -> None:
-        """A sentence of ours, as errors have it."""
-        self._tell(f"penstock: {sentence}")
-        if self._log is not None:
-            self._log.write(Note(sentence))
-
-    def _tell(self, text: str) -> None:
-        if self._kept is None:
-            self.display.line(text)
-        elif len(self._kept) < self._MOST_KEPT:
-            self._kept.append(text)
-
-    def release(self) -> None:
-        """What was kept is told, and all that follows."""
-        kept, self._kept = self._kept or [], None
-        for text in kept:
-            self.display.line(text)
-
-    def close(self) -> None:
-        """Nothing is shown any more. May be called twice."""
-        self.display.close()
-
-
-# Below `Watch`, which only needs its name: how a log is written matters to nobody above.
-from penstock.cli.logging_to_file import EventLog  # noqa: E402

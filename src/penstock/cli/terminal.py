@@ -13,7 +13,10 @@ import os
 import re
 import sys
 from datetime import datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # C0 but tab and line end, DEL, C1; line separators and marks that turn the reading direction
 # (Unicode 16, UAX #9, table 1); surrogates, which stand for bytes that are no text.
@@ -72,9 +75,9 @@ def put(text: str) -> None:
     sys.stdout.write(safe(text) + "\n")
 
 
-def put_json(text: str) -> None:
-    """A JSON object on standard output, at once. Raises as `put` does."""
-    sys.stdout.write((text if _UNSAFE.search(text) is None else to_json(json.loads(text))) + "\n")
+def put_json(value: object) -> None:
+    """A JSON object on standard output, in a line, at once. Raises as `put` does."""
+    sys.stdout.write(to_json(value) + "\n")
     sys.stdout.flush()
 
 
@@ -86,19 +89,19 @@ def prepare() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def flush_or_drop() -> bool:
-    """Whether everything put reached its reader; if not, the rest goes nowhere, quietly.
+def put_all(lines: Iterable[str]) -> None:
+    """Lines on standard output, at once; quietly nothing where its reader has gone.
 
-    Raises `OSError` where it could not be written for another reason (a full disk).
+    Raises `OSError` where they cannot be written for another reason (a full disk).
     """
     try:
+        for line in lines:
+            put(line)
         sys.stdout.flush()
     except BrokenPipeError:
         drop_stdout()
-        return False
-    except ValueError:  # closed
-        return False
-    return True
+    except ValueError:  # closed before we began
+        return
 
 
 def drop_stdout() -> None:

@@ -6,10 +6,11 @@ O(files under way), never O(files). Displays read a `Tally` at their own pace.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.events import (
     BytesMoved,
@@ -25,6 +26,9 @@ from penstock.core.events import (
 )
 from penstock.core.report import Line, Summary
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # Failed files that are named at the end; the report has them all.
 NAMED_FAILURES = 10
 # Rates are those of the last seconds; the time left is reckoned from the whole run, waits included.
@@ -32,6 +36,14 @@ _RATE_OVER_S = 10.0
 _MANY_NOTES = 1000
 # The rest of a reason that holds a name or a number would make every file a kind of its own.
 _REASON = re.compile(r"[^:(]*")
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """A file on its way; sizes in bytes."""
+
+    size: int | None
+    moved: int = 0
 
 
 @dataclass(slots=True)
@@ -45,23 +57,27 @@ class Tally:
     files: int = 0
     size: int = 0
     listed: bool = False
-    ended: bool = False
+    final: dict[str, Any] | None = None
     done: int = 0
     done_size: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[Line] = field(default_factory=list)
     requests: int = 0
-    current: dict[str, list[int | None]] = field(default_factory=dict)
+    current: dict[str, UnderWay] = field(default_factory=dict)
     wait_profile: str = ""
     moved: int = 0
     waited: bool = False
     _under_way: int = 0
     _wait_until_s: float = 0.0
     _began_s: float | None = None
+    _made_s: float = 0.0
     _moved_files: int = 0
     _moved_size: int = 0
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
     _notes: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._made_s = self.now()
 
     def take(self, event: Event) -> bool:
         """The event counts. False for a note that was taken before."""
@@ -72,7 +88,7 @@ class Tally:
                 self.files += 1
                 self.size += size or 0
             case TransferStarted(source, _, size):
-                self.current[source] = [0, size]
+                self.current[source] = UnderWay(size)
                 if self._began_s is None:
                     self._began_s = self.now()
             case TransferEnded(line):
@@ -85,8 +101,8 @@ class Tally:
                 self.files, self.size, self.listed = files, size, True
             case RunStarted(run, sources, destination):
                 self.summary.run, self.sources, self.destination = run, sources, destination
-            case RunEnded():
-                self.ended = True
+            case RunEnded(summary):
+                self.final = json.loads(summary)
             case Note(message):
                 return self._is_new(message)
         return True
@@ -95,9 +111,9 @@ class Tally:
         self.moved += max(size, 0)
         under_way = self.current.get(source)
         if under_way is not None:
-            before = under_way[0] or 0
-            under_way[0] = max(before + size, 0)
-            self._under_way += under_way[0] - before
+            before = under_way.moved
+            under_way.moved = max(before + size, 0)
+            self._under_way += under_way.moved - before
 
     def _end(self, line: Line) -> None:
         self.summary.add(line)
@@ -106,7 +122,7 @@ class Tally:
         self.requests += line.api_requests
         under_way = self.current.pop(line.source, None)
         if under_way is not None:
-            self._under_way -= under_way[0] or 0
+            self._under_way -= under_way.moved
             self._moved_files += 1
             self._moved_size += line.size or 0
         if line.status == "skipped" and line.reason:
@@ -128,6 +144,10 @@ class Tally:
     def seen_size(self) -> int:
         """Bytes of files that ended, and what has moved of those under way."""
         return self.done_size + self._under_way
+
+    def spent_s(self) -> float:
+        """Seconds since the command began."""
+        return self.now() - self._made_s
 
     def wait_s(self) -> float:
         """Seconds until the quota lets the next request through; 0 where it does now."""
@@ -161,9 +181,11 @@ class Tally:
         if moved_size > 0 and left_size > 0:
             by_size = left_size * spent_s / moved_size
             # Small files wait for answers, large ones for bytes: what is left decides which.
-            estimates = [max(by_size, estimates[0] if self._mostly_small() else 0.0)] if (
-                estimates
-            ) else [by_size]
+            estimates = (
+                [max(by_size, estimates[0] if self._mostly_small() else 0.0)]
+                if (estimates)
+                else [by_size]
+            )
         return max(estimates[0], self.wait_s()) if estimates else None
 
     def _mostly_small(self) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from penstock.cli.terminal import safe_line
-from penstock.cli.watching import Tally
-from penstock.core.report import Line, Summary
 from penstock.core.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from penstock.cli.watching import Tally
+    from penstock.core.report import Line, Summary
 
 CARRY_ON = "run the same command again to carry on"
 
@@ -18,7 +22,7 @@ def counted(number: int, one: str, several: str | None = None) -> str:
 
 
 def how_far(tally: Tally) -> str:
-    """One line of progress."""
+    """One line of progress; what `waiting` says is not part of it."""
     known = "" if tally.listed else " so far"
     size = f"{format_size(tally.seen_size)} of {format_size(tally.size)}{known}"
     words = [f"{tally.done:,} of {counted(tally.files, 'file')}{known}", size]
@@ -26,12 +30,11 @@ def how_far(tally: Tally) -> str:
     if rate >= 1:
         words.append(f"{format_size(int(rate))}/s")
     left_s = tally.left_s()
-    if left_s and not tally.ended:
+    if left_s and tally.final is None:
         words.append(f"about {format_duration(left_s)} left")
     if tally.summary.failed:
         words.append(f"{tally.summary.failed:,} failed")
-    wait = waiting(tally)
-    return " · ".join([*words, wait] if wait else words)
+    return " · ".join(words)
 
 
 def waiting(tally: Tally) -> str:

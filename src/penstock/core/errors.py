@@ -43,7 +43,10 @@ class Effect(enum.Enum):
 
 def redacted(url: str) -> str:
     """The URL without user, query and fragment: what may be shown to a person or kept."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL at all: nothing of it may be shown
+        return "(an unreadable URL)"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
 

@@ -147,10 +147,14 @@ class Request:
         """Whether file bytes move with it, either way, so that it needs a permit."""
         return self.sink is not None or any(isinstance(x, FileSlice) for x in self.body)
 
-    def __repr__(self) -> str:
+    def _shown(self) -> str:
         from penstock.core.errors import redacted  # noqa: PLC0415 - errors is the lower module
 
-        return f"<Request {self.method} {redacted(self.url)} cost={self.cost} {self.rank.name}>"
+        shown = redacted(self.url)
+        return shown if self.auth != NO_AUTH else "/".join(shown.split("/")[:3]) + "/…"
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self._shown()} cost={self.cost} {self.rank.name}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,9 @@ class Response:
     digests: Mapping[str, str] = field(default_factory=dict)
     received: int = 0
     sent: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.headers!r} {len(self.body)} bytes>"
 
 
 Flow: TypeAlias = Generator[Request, Response, T]
@@ -280,6 +287,7 @@ class Upload:
     id: str
     part_size: int
     parallel: bool = True
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +297,7 @@ class Target:
     place: Place
     name: str
     size: int
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

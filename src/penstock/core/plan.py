@@ -75,10 +75,12 @@ def range_size(size: int, block: int | None = None, asked: int | None = None) ->
     fair = min(max(SMALLEST_RANGE, -(-(size // _RANGES) // MIB) * MIB), LARGEST_RANGE)
     if block is None:
         return fair
-    if block <= fair:
-        return block * (fair // block)
-    pieces = -(-block // fair)
-    return block // pieces if block % pieces == 0 else fair
+    if block <= LARGEST_RANGE:
+        return block * max(1, fair // block, -(-SMALLEST_RANGE // block) if block < SMALLEST_RANGE else 1)
+    for pieces in range(-(-block // fair), block // SMALLEST_RANGE + 1):
+        if block % pieces == 0:
+            return block // pieces
+    return fair
 
 
 def cut(size: int, part_size: int) -> tuple[Part, ...]:

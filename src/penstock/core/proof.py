@@ -105,8 +105,10 @@ def candidate_part_sizes(size: int, parts: int, usual: Sequence[int] = ()) -> tu
 
     Tried: the sizes usual on the platform, powers of two, and size/parts rounded up to MiB.
     """
+    if parts == 1:
+        return (max(size, 1),)
     if parts < 1 or size < parts:
-        return (max(size, 1),) if parts == 1 else ()
+        return ()
     even = -(-size // parts)
     tried = [
         *usual,
@@ -168,17 +170,17 @@ def weigh(
         if differs is not None:
             name, expected, found = differs
             return Finding(Weight.DIFFERS, by, f"{name} {expected}", f"{name} {found}")
-    if tag.kind is TagKind.MD5 and tag.hex != actual.get("md5"):
+    if tag.kind is TagKind.MD5 and "md5" in actual and tag.hex != actual["md5"]:
         return Finding(Weight.DIFFERS, "etag", f"md5 {tag.hex}", f"md5 {actual.get('md5')}")
     if tag.kind is TagKind.MULTIPART and multipart != tag.text:
         if not any(name in actual for name in (*manifest, *stated)):
             return Finding(Weight.DIFFERS, "etag", f"etag {tag.text}", f"etag {multipart}", hard=False)
-    elif tag.kind is not TagKind.OPAQUE and not manifest:
+    elif tag.kind is not TagKind.OPAQUE and not manifest and (tag.kind is not TagKind.MD5 or "md5" in actual):
         return Finding(Weight.PROVED, "etag")
     if any(name in actual for name in manifest):
         return Finding(Weight.PROVED, "manifest")
     if any(name in actual for name in stated):
         return Finding(Weight.PROVED, "platform-digest")
-    if tag.kind is not TagKind.OPAQUE and (tag.kind is TagKind.MD5 or multipart == tag.text):
+    if tag.kind is not TagKind.OPAQUE and (tag.kind is TagKind.MD5 and "md5" in actual or multipart == tag.text):
         return Finding(Weight.PROVED, "etag")
     return Finding(Weight.OPEN)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from penstock.core.lifecycle import State
 
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -35,7 +38,7 @@ class Line:
 
     def json(self) -> str:
         """The line as it stands in a report file, without a line end."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(asdict(self), ensure_ascii=False))
 
 
 @dataclass(slots=True)

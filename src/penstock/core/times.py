@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,17 +13,20 @@ def url_expires_at(url: str) -> float | None:
     Source: Amazon S3, "Authenticating requests: query parameters" (X-Amz-Date, X-Amz-Expires) and
     its predecessor (Expires); Google Cloud Storage, "Signed URLs" (X-Goog-Date, X-Goog-Expires).
     """
-    query = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    try:
+        query = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    except ValueError:
+        return None
     for vendor in ("amz", "goog"):
         began, lasts = query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")
-        if began and lasts and lasts.isdigit():
+        if began and lasts and re.fullmatch("[0-9]{1,12}", lasts):
             try:
                 start = datetime.strptime(began, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             except ValueError:
                 continue
             return start.timestamp() + int(lasts)
     plain = query.get("expires", "")
-    return float(plain) if plain.isdigit() and len(plain) <= 12 else None  # noqa: PLR2004
+    return float(plain) if re.fullmatch("[0-9]{1,12}", plain) else None  # noqa: PLR2004
 
 
 def when(value: object) -> float | None:

@@ -313,8 +313,10 @@ def publish(partial: str, final: str, modified_at: float | None = None) -> Finge
         os.utime(partial, (modified_at, modified_at))
     else:
         os.utime(partial)
+    parent = Path(final).parent
+    parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, final)  # noqa: PTH105 - bytes paths and speed
-    flush_folder(str(Path(final).parent))
+    flush_folder(str(parent))
     return fingerprint_of(os.stat(final))  # noqa: PTH116
 
 

@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -119,7 +120,7 @@ class Ledger:
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(f"cannot open the ledger in {self._folder}: {error}") from error
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(connection)
@@ -220,10 +221,12 @@ class Ledger:
                 try:
                     outcomes.append((work(connection), None))
                     connection.execute("RELEASE one")
-                except sqlite3.IntegrityError as error:
+                except sqlite3.OperationalError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - it is one caller's, and raised there
                     connection.execute("ROLLBACK TO one")
                     connection.execute("RELEASE one")
-                    outcomes.append((None, LedgerError(f"the ledger refused a row: {error}")))
+                    outcomes.append((None, error))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -321,8 +324,8 @@ class Ledger:
             connection.execute("DELETE FROM receipts WHERE transfer = ?", (transfer,))
             connection.execute("UPDATE receipts SET transfer = ? WHERE transfer = ?", (transfer, other[0]))
             connection.execute(
-                "UPDATE transfers SET (state, source, part_size, partial, validator) ="
-                " (SELECT state, source, part_size, partial, validator FROM transfers WHERE id = ?)"
+                "UPDATE transfers SET (source, part_size, partial, validator) ="
+                " (SELECT source, part_size, partial, validator FROM transfers WHERE id = ?)"
                 " WHERE id = ?",
                 (other[0], transfer),
             )
@@ -634,6 +637,23 @@ _COLUMNS = (
     " upload_id, partial, validator, remote_id, size, mtime_ns, digests, verified_by, placed, parts,"
     " parallel"
 )
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Readers do not wait for writers. Two processes that switch at once are told "locked" without
+    the busy time-out being waited for, so the switch is tried again here.
+    """
+    for pause_s in (*(0.05,) * 100, None):
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
+        else:
+            return
 
 
 def _key(identity: Identity) -> tuple[str, str, str, str, str]:

@@ -23,7 +23,7 @@ from penstock.core.events import PlanComplete, Planned as PlannedEvent, Transfer
 from penstock.core.lifecycle import State
 from penstock.core.model import Identity
 from penstock.core.report import Line, Summary
-from penstock.core.transfers import DownTransfer, Ended, Transfer, UpTransfer
+from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict, Transfer, UpTransfer
 from penstock.engine.context import Context
 from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
@@ -186,7 +186,7 @@ class Scheduler:
             else:
                 moving.append(planned)
         rows = await self._context.ledger.lookup([transfer.identity for transfer in moving])
-        proved = await hop(_proved_rows, moving, rows, strict=self._context.choices.strict)
+        proved = await hop(proved_rows, moving, rows, self._context.choices)
         assert self._send is not None
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
             if is_proved and row is not None:
@@ -226,7 +226,7 @@ class Scheduler:
         while self._held and not self._stop.asked:
             held, self._held = self._held, []
             rows = await self._context.ledger.lookup([transfer.identity for transfer in held])
-            proved = await hop(_proved_rows, held, rows, strict=self._context.choices.strict)
+            proved = await hop(proved_rows, held, rows, self._context.choices)
             for transfer, row, is_proved in zip(held, rows, proved, strict=True):
                 if is_proved and row is not None:
                     self._done(transfer, _known(row), Tally(), 0.0)
@@ -367,18 +367,20 @@ def _known(row: Row) -> Ended:
     )
 
 
-def _proved_rows(
-    transfers: Sequence[Transfer], rows: Sequence[Row | None], *, strict: bool
+def proved_rows(
+    transfers: Sequence[Transfer], rows: Sequence[Row | None], choices: Choices
 ) -> list[bool]:
     """Which transfers the ledger proves, and nothing seen since speaks against. Blocks: it stats."""
     return [
-        row is not None and _is_proved(transfer, row, strict=strict)
+        row is not None and _is_proved(transfer, row, choices)
         for transfer, row in zip(transfers, rows, strict=True)
     ]
 
 
-def _is_proved(transfer: Transfer, row: Row, *, strict: bool) -> bool:
-    if row.state is not State.VERIFIED and (strict or row.state is not State.UNVERIFIED):
+def _is_proved(transfer: Transfer, row: Row, choices: Choices) -> bool:
+    if row.state is not State.VERIFIED and (choices.strict or row.state is not State.UNVERIFIED):
+        return False
+    if row.placed is not None and choices.on_conflict is not OnConflict.RENAME:
         return False
     if any(
         row.digests.get(name) not in {None, digest} for name, digest in transfer.promised.items()

@@ -37,9 +37,11 @@ from penstock.engine.locks import Holder
 
 # How long a refused token is not asked with again. Source: none, a choice; ARCHITECTURE, Admission.
 REFUSAL_REMEMBERED_S = 3600.0
-# A store locked by other processes for longer than this is broken, not busy: under contention the
-# worst wait seen was 2 s. Source: own measurement, 2026-11-21.
-_BUSY_S = 15.0
+# SQLite waits for a lock by sleeping longer each time, up to 100 ms, so that whoever came first
+# starves. Asked anew after a few ms, all who wait have the same chance. A store locked for longer
+# than all tries together (15 s) is broken, not busy.
+_BUSY_MS = 3
+_BUSY_TRIES = 5000
 # Whether other holders live is asked at most this often: it opens their lock files.
 _LIVES_EVERY_NS = NS_PER_S // 4
 # Spare slots are granted only from every eighth that is free, so that others find enough.
@@ -114,8 +116,11 @@ class SlotStore(Protocol):
         """Settle, learn and take, in this order and at once."""
         ...
 
-    async def token_refused_at(self, token: str) -> float | None:
-        """When (epoch) the platform refused this token; None where that is not remembered."""
+    async def token_refused_at(self, token: str, now_at: float | None = None) -> float | None:
+        """When (epoch) the platform refused this token; None where that is not remembered.
+
+        With `now_at`, a refusal that is too old to stop a limiter is not remembered either.
+        """
         ...
 
     async def forget_refusal(self, token: str) -> None:
@@ -193,14 +198,13 @@ class MemorySlotStore:
         window, standing = self._keys[key]
         if turn.refused:
             self._refused[turn.token] = turn.now_ns / NS_PER_S
-        refused_at = self._refused.get(turn.token)
-        refused = refused_at is not None and _is_remembered(refused_at, turn.now_ns)
-        outcome = _turn(window, standing, turn, token_refused=refused)
+        refused_at = _if_remembered(self._refused.get(turn.token), turn.now_ns / NS_PER_S)
+        outcome = _turn(window, standing, turn, token_refused=refused_at is not None)
         return replace(outcome, standing=copy(standing))
 
-    async def token_refused_at(self, token: str) -> float | None:
-        """When the token was refused."""
-        return self._refused.get(token)
+    async def token_refused_at(self, token: str, now_at: float | None = None) -> float | None:
+        """See `SlotStore.token_refused_at`."""
+        return _if_remembered(self._refused.get(token), now_at)
 
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
@@ -210,8 +214,10 @@ class MemorySlotStore:
         """Nothing to do: the memory is this process's."""
 
 
-def _is_remembered(refused_at: float, now_ns: int) -> bool:
-    return now_ns / NS_PER_S - refused_at < REFUSAL_REMEMBERED_S
+def _if_remembered(refused_at: float | None, now_at: float | None) -> float | None:
+    if refused_at is None or now_at is None or now_at - refused_at < REFUSAL_REMEMBERED_S:
+        return refused_at
+    return None
 
 
 # One row a slot: `free_at` in nanoseconds, NULL while in flight. `root` is the key whose slots a
@@ -356,9 +362,9 @@ class SqliteSlotStore:
         """See `SlotStore.turn`."""
         return await hop(self._turn, key, turn)
 
-    async def token_refused_at(self, token: str) -> float | None:
-        """When the token was refused."""
-        return await hop(self._token_refused_at, token)
+    async def token_refused_at(self, token: str, now_at: float | None = None) -> float | None:
+        """See `SlotStore.token_refused_at`."""
+        return _if_remembered(await hop(self._token_refused_at, token), now_at)
 
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
@@ -396,7 +402,7 @@ class SqliteSlotStore:
         with self._lock:
             try:
                 connection = self._connection or self._connect()
-                connection.execute("BEGIN IMMEDIATE")
+                _begin(connection)
                 try:
                     yield connection
                 except BaseException:
@@ -428,13 +434,14 @@ class SqliteSlotStore:
     def _open_file(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            self.path, timeout=15, isolation_level=None, check_same_thread=False
         )
         try:
             connection.execute(f"PRAGMA journal_mode = {'DELETE' if self.network else 'WAL'}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if self.network else 'NORMAL'}")
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         except BaseException:
             connection.close()
             raise
@@ -513,9 +520,8 @@ class SqliteSlotStore:
                 connection.execute(
                     "INSERT OR REPLACE INTO tokens VALUES (?, ?)", (turn.token, now_ns / NS_PER_S)
                 )
-            refused_at = _refused_at(connection, turn.token)
-            refused = refused_at is not None and _is_remembered(refused_at, now_ns)
-            outcome = _turn(rows, standing, turn, token_refused=refused)
+            refused_at = _if_remembered(_refused_at(connection, turn.token), now_ns / NS_PER_S)
+            outcome = _turn(rows, standing, turn, token_refused=refused_at is not None)
             connection.execute(
                 "UPDATE windows SET standing = ?, told_at = ?, host = ? WHERE key = ?",
                 (standing.dumps(), now_ns, platform.node(), key),
@@ -529,6 +535,18 @@ class SqliteSlotStore:
     def _forget_refusal(self, token: str) -> None:
         with self._transaction() as connection:
             connection.execute("DELETE FROM tokens WHERE token = ?", (token,))
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    for attempt in range(_BUSY_TRIES):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or attempt == _BUSY_TRIES - 1:
+                raise
+        else:
+            return
 
 
 def _refused_at(connection: sqlite3.Connection, token: str) -> float | None:

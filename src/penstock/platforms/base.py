@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from penstock.core.errors import AnswerUnusable, ExchangeError, LeaseExpired, NameRefused, Refused
 from penstock.core.model import (
@@ -193,6 +194,18 @@ class JsonObject:
         value = self._fields.get(name)
         if not isinstance(value, str) or not value:
             raise AnswerUnusable(f"{self._what}: the answer has no text '{name}'")
+        return value
+
+    def url(self, name: str) -> str:
+        """A field that must be an http(s) URL."""
+        value = self.text(name)
+        try:
+            parts = urlsplit(value)
+            parts.port  # noqa: B018
+        except ValueError:
+            parts = None
+        if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise AnswerUnusable(f"{self._what}: '{name}' is no URL")
         return value
 
     def text_or_none(self, name: str) -> str | None:

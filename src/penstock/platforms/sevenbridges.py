@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from penstock.core.errors import (
     AnswerLost,
     Conflict,
+    DestinationRefused,
     ExchangeError,
     LeaseExpired,
     LocationError,
@@ -145,7 +146,7 @@ class SevenBridges:
 
     def place(self, path: str) -> Place:
         """`OWNER/PROJECT[/FOLDER…]` or `id=ID` as a place. Asks nothing."""
-        if path.startswith("id="):
+        if path.startswith("id=") and path != "id=":
             return Place(path)
         segments = [segment for segment in path.split("/") if segment]
         if len(segments) < 2:  # noqa: PLR2004
@@ -254,6 +255,7 @@ class SevenBridges:
         where = self._of(parent)[0]
         body = json.dumps({"name": name, "type": "folder", where[0]: where[1]}).encode()
         request = self._api("POST", "/files", body=body, repeat=Repeat.ASK)
+        taken = False
         try:
             made = JsonObject.of((yield request), "new folder")
             return Place(parent.container, path, made.text("id"))
@@ -262,9 +264,12 @@ class SevenBridges:
         except Refused as refused:
             if refused.code not in _EXISTS_CODES and refused.status != 409:  # noqa: PLR2004
                 raise
+            taken = True
         for item in (yield from self._named(parent, name)):
             if _is_folder(item):
                 return Place(parent.container, path, item.text("id"))
+        if taken:
+            raise DestinationRefused(f"{path!r} is a file, and a folder is needed there")
         made = JsonObject.of((yield request), "new folder")
         return Place(parent.container, path, made.text("id"))
 
@@ -281,7 +286,7 @@ class SevenBridges:
     def _lease(self, file_id: str) -> Flow[Lease]:
         path = f"/files/{quote(file_id, safe='')}/download_info"
         answer = JsonObject.of((yield self._api("GET", path)), "download URL")
-        url = answer.text("url")
+        url = answer.url("url")
         return Lease(url, Origin("file", file_id), url_expires_at(url))
 
     def stat(self, file_id: str) -> Flow[RemoteFile]:
@@ -290,7 +295,11 @@ class SevenBridges:
 
     def delete_file(self, file_id: str) -> Flow[None]:
         """A file is gone. Source: [REF] "Delete a file"."""
-        yield self._api("DELETE", f"/files/{quote(file_id, safe='')}", rank=Rank.FINISH)
+        try:
+            yield self._api("DELETE", f"/files/{quote(file_id, safe='')}", rank=Rank.FINISH)
+        except Refused as refused:
+            if not _is_gone(refused):
+                raise
 
     def probe(self, lease: Lease) -> Flow[Response]:
         """The head of a file. A HEAD would not do: a presigned URL is good for one method."""
@@ -345,7 +354,7 @@ class SevenBridges:
         try:
             answer = JsonObject.of((yield request), "new upload")
         except Refused as refused:
-            if refused.code in _EXISTS_CODES or refused.status == 409:  # noqa: PLR2004
+            if refused.code in _EXISTS_CODES or (refused.status == 409 and refused.code != 8006):  # noqa: PLR2004
                 raise Conflict(f"{target.name!r} exists at the destination ({refused})") from refused
             raise
         size = answer.whole_or_none("part_size") or part_size
@@ -374,7 +383,7 @@ class SevenBridges:
             report = place.object_or_none("report") or JsonObject({}, "part URL")
             sending = Request(
                 place.text_or_none("method") or "PUT",
-                place.text("url"),
+                place.url("url"),
                 headers=_pairs(place.get("headers")),
                 body=(FileSlice(path, part.offset, part.length),),
                 cost=0,
@@ -427,7 +436,8 @@ class SevenBridges:
         ).encode()
         bulk = reports
         asked = False
-        for _ in range(_HOW_OFTEN_TO_ASK):
+        lost = 0
+        while lost < _HOW_OFTEN_TO_ASK:
             try:
                 if bulk:
                     yield self._api("POST", root, body=parts, rank=Rank.FINISH)
@@ -442,7 +452,7 @@ class SevenBridges:
                 return Completed(_remote_file(done), asked=asked, reported=bulk and not reports)
             except Refused as refused:
                 if _is_gone(refused):
-                    return (yield from self._find_completed(target))
+                    return (yield from self._find_completed(target, reported=bulk and not reports))
                 if refused.code in _EXISTS_CODES or refused.status == 409:  # noqa: PLR2004
                     raise Conflict(f"{target.name!r} exists at the destination ({refused})") from refused
                 if bulk or refused.status not in {400, 415, 422} or refused.effect.name == "RETRY":
@@ -450,11 +460,12 @@ class SevenBridges:
                 bulk = True
             except AnswerLost:
                 asked = True
+                lost += 1
                 if (yield from self.describe_upload(upload.id)) is None:
-                    return (yield from self._find_completed(target))
+                    return (yield from self._find_completed(target, reported=bulk and not reports))
         raise AnswerLost(f"completing the upload of {target.name!r} was never answered")
 
-    def _find_completed(self, target: Target) -> Flow[Completed | None]:
+    def _find_completed(self, target: Target, *, reported: bool) -> Flow[Completed | None]:
         """The file an upload that is gone has become, by name and size."""
         for item in (yield from self._named(target.place, target.name)):
             if not _is_folder(item):
@@ -462,7 +473,7 @@ class SevenBridges:
                 if file.size is None:
                     file = yield from self.stat(file.id)
                 if file.size == target.size:
-                    return Completed(file, asked=True)
+                    return Completed(file, asked=True, reported=reported)
         return None
 
     def abort_upload(self, upload_id: str) -> Flow[None]:
@@ -567,7 +578,7 @@ def _codes(value: Any) -> frozenset[int]:  # noqa: ANN401 - foreign JSON
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def _shown(message: str) -> str:

@@ -1,0 +1,104 @@
+"""`penstock list`: what stands at a location, a line each, as the pages come."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli import options, running, terminal
+from penstock.core.errors import Interrupted
+from penstock.core.events import Event, Note
+from penstock.core.times import when
+from penstock.core.units import format_size
+
+if TYPE_CHECKING:
+    from penstock.api import Entry
+
+# Wide enough for every size and time there is, so that no entry waits for the next ones.
+_KIND, _SIZE, _TIME = 7, 10, 25
+
+
+@click.command(name="list")
+@click.argument("location", type=options.LOCATION)
+@click.option("--recursive", is_flag=True, help="Folders within folders, too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.state
+@options.config
+@options.debug
+def list_(
+    location: str,
+    recursive: bool,  # noqa: FBT001 - click's
+    as_json: bool,  # noqa: FBT001
+    state: str | None,
+    config: str | None,
+    debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
+) -> int:
+    r"""What stands at LOCATION: kind, size, time of change, and a location to go on with.
+
+    \b
+      penstock list cavatica:               projects
+      penstock list cavatica:me/project     what is in one
+    """
+    from penstock.api import list_ as ask  # noqa: PLC0415 - slow to import
+
+    on_screen = sys.stdout.isatty()
+
+    def show(entry: Entry) -> None:
+        if as_json:
+            terminal.put_json(as_object(entry))
+        else:
+            terminal.put(as_line(entry, quoted=on_screen))
+
+    told: set[str] = set()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Note) and event.message not in told:
+            told.add(event.message)
+            terminal.complain(event.message)
+
+    try:
+        running.run(
+            lambda: ask(
+                location,
+                recursive=recursive,
+                state=state,
+                config=config,
+                on_entry=show,
+                on_event=note,
+            ),
+            running.Signals(None),
+        )
+    except Interrupted:
+        raise Interrupted("interrupted: the listing is not complete") from None
+    return 0
+
+
+def as_object(entry: Entry) -> dict[str, object]:
+    """The entry's fields, in the order they are written."""
+    fields = asdict(entry)
+    names = ("id", "kind", "location", "name", "size", "modified")
+    return {**{name: fields[name] for name in names}, "location": pasteable(entry)}
+
+
+def pasteable(entry: Entry) -> str:
+    """A location that can be read back: by id where the name holds what no location may."""
+    if terminal.is_plain(entry.location) or entry.id is None:
+        return entry.location
+    return f"{entry.location.partition(':')[0]}:id={entry.id}"
+
+
+def as_line(entry: Entry, *, quoted: bool) -> str:
+    """The entry in columns; on a screen its location is quoted, as the shell will want it."""
+    size = format_size(entry.size) if entry.size is not None else "-"
+    at = when(entry.modified)
+    modified = terminal.local_time(at) if at is not None else "-"
+    where = pasteable(entry)
+    name = "" if where == entry.location else f"  # {terminal.safe_line(entry.name)}"
+    if quoted:
+        import shlex  # noqa: PLC0415 - for a screen only
+
+        where = shlex.quote(where)
+    return f"{entry.kind:<{_KIND}}  {size:>{_SIZE}}  {modified:<{_TIME}}  {where}{name}"

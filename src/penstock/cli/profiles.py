@@ -1,0 +1,125 @@
+"""`penstock profiles`: which there are, what is known of one, and whether its token is good.
+
+No token is ever shown, whole or in part; only where it is read from.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from penstock.cli import options, running, terminal
+from penstock.cli.menu import Menu
+from penstock.config import Profile, Settings, load
+from penstock.core.errors import PenstockError, ProfileError
+from penstock.core.units import format_duration
+
+
+@click.group(cls=Menu)
+def profiles() -> None:
+    """Platforms, their endpoints, tokens and quotas, under names."""
+
+
+def _settings(config: str | None) -> Settings:
+    return load(os.environ, config_file=config)
+
+
+def _warn(settings: Settings) -> None:
+    for warning in settings.warnings:
+        terminal.complain(warning)
+
+
+@profiles.command(name="list")
+@options.config
+@options.debug
+def list_(config: str | None, debug: bool) -> int:  # noqa: FBT001, ARG001 - click's
+    """Every profile: name, platform, quota, token, endpoint."""
+    settings = _settings(config)
+    rows = [("profile", "platform", "quota", "token", "endpoint")]
+    rows += [
+        (name, profile.platform, quota_of(profile), token_of(profile), profile.endpoint or "-")
+        for name, profile in settings.profiles.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        terminal.put("  ".join(cells).rstrip())
+    _warn(settings)
+    return 0
+
+
+@profiles.command()
+@click.argument("name")
+@options.config
+@options.debug
+def show(name: str, config: str | None, debug: bool) -> int:  # noqa: FBT001, ARG001 - click's
+    """What is set for the profile NAME, and by which variables it can be changed."""
+    settings = _settings(config)
+    profile = settings.profiles.get(name) or settings.profile(name)
+    stem = f"PENSTOCK_{name.upper().replace('-', '_')}"
+    rows = [
+        ("profile", name),
+        ("platform", profile.platform),
+        ("endpoint", profile.endpoint or "none: it has to be set"),
+        ("quota", quota_of(profile)),
+        ("quota group", profile.quota_group or "-"),
+        ("share", f"{profile.share:g}" if profile.share is not None else "all of it"),
+        ("token", token_of(profile)),
+        ("token expires", str(profile.token_expires or "not said")),
+        ("variables", f"{stem}_ENDPOINT {stem}_TOKEN {stem}_QUOTA"),
+        ("configuration", str(settings.config_file)),
+    ]
+    for label, value in rows:
+        terminal.put(f"{label:<13}  {value}")
+    _warn(settings)
+    return 0
+
+
+@profiles.command()
+@click.argument("name")
+@options.state
+@options.config
+@options.debug
+def check(name: str, state: str | None, config: str | None, debug: bool) -> int:  # noqa: FBT001, ARG001
+    """Try the profile NAME's token by one request, also one that was refused before."""
+    from penstock.api import check as ask  # noqa: PLC0415 - slow to import
+
+    profile = _settings(config).profile(name)
+    running.run(lambda: ask(name, state=state, config=config), running.Signals(None))
+    terminal.put(f"{name}: ok, {profile.endpoint} accepts the token")
+    return 0
+
+
+def quota_of(profile: Profile) -> str:
+    """`1,000/5 min 00 s`, or that there is none."""
+    if profile.quota is None:
+        return "none known"
+    requests, window_s = profile.quota
+    return f"{requests:,} per {format_duration(window_s)}"
+
+
+def token_of(profile: Profile) -> str:
+    """Where the token is read from, and whether there is one. A key ring is not asked."""
+    source = profile.token
+    match source.kind:
+        case "none":
+            return "not set"
+        case "keyring":
+            return f"set, keyring:{source.where}"
+        case "file" if not Path(source.where).is_file():
+            return f"not set: file:{source.where} is missing"
+        case "literal":
+            origin = "in the configuration"
+        case "credentials":
+            origin = source.where
+        case kind:
+            origin = f"{kind}:{source.where}"
+    try:
+        source.read()
+    except ProfileError:
+        return f"not set: {origin} holds none"
+    except PenstockError:
+        return f"cannot be read: {origin}"
+    return f"set, {origin}"

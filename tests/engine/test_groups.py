@@ -1,0 +1,86 @@
+"""Of several errors at once, the one that matters."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import pytest
+
+from penstock.core.errors import Conflict, PenstockError, SourceMissing, TokenRefused
+from penstock.engine.groups import task_group
+
+
+async def _fail(error: BaseException, after: anyio.Event | None = None) -> None:
+    if after is not None:
+        with anyio.CancelScope(shield=True):
+            await after.wait()
+    raise error
+
+
+async def _together(*errors: BaseException) -> BaseException:
+    ready = anyio.Event()
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any
+        async with task_group() as group:
+            for error in errors:
+                group.start_soon(_fail, error, ready)
+            await anyio.lowlevel.checkpoint()
+            ready.set()
+    return caught.value
+
+
+async def test_one_error_is_raised_as_itself() -> None:
+    error = Conflict("c")
+    assert await _together(error) is error
+
+
+async def test_what_stops_the_run_is_raised_before_what_fails_a_file() -> None:
+    stops: PenstockError = TokenRefused("t")
+    assert await _together(Conflict("c"), stops, SourceMissing("s")) is stops
+
+
+async def test_a_defect_is_raised_before_all() -> None:
+    defect = ZeroDivisionError()
+    assert await _together(TokenRefused("t"), defect) is defect
+
+
+async def test_of_equals_the_first_is_raised() -> None:
+    first = Conflict("1")
+    assert await _together(first, Conflict("2")) is first
+
+
+async def test_groups_within_groups_are_opened() -> None:
+    inner = ExceptionGroup("inner", [Conflict("c"), TokenRefused("t")])
+    with pytest.raises(TokenRefused):
+        async with task_group() as group:
+            group.start_soon(_fail, inner)
+
+
+async def test_an_error_cancels_the_other_tasks() -> None:
+    ended: list[bool] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(Conflict):
+        async with task_group() as group:
+            group.start_soon(wait)
+            await anyio.lowlevel.checkpoint()
+            raise Conflict("c")
+    assert ended == [True]
+
+
+async def test_a_cancelled_group_is_cancelled_and_no_error() -> None:
+    async def work() -> None:
+        async with task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
