@@ -28,6 +28,24 @@ async def download(manifest: str, source: str, target: str, environ: Mapping[str
     return report.exit_code
 
 
+def fill(platform: SevenBridges, manifest: str) -> None:
+    """Three files on the platform, and their digests in a manifest: one is wrong."""
+    rows = [("source", "sha256")]
+    for name in ("a.vcf", "b.vcf", "c.vcf"):
+        content = f"##fileformat=VCFv4.3\n#{name}\n".encode()
+        rows.append((name, hashlib.sha256(content).hexdigest()))
+        if name == "b.vcf":
+            content += b"a line that nobody signed\n"
+        platform.add_file(platform.project, f"calls/{name}", content)
+    with Path(manifest).open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def names_in(folder: str) -> list[str]:
+    """What is in a folder, sorted."""
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 async def try_it() -> int:
     """The same against a simulator, where one file is not what the manifest says."""
     with tempfile.TemporaryDirectory() as home:
@@ -38,20 +56,10 @@ async def try_it() -> int:
                 "PENSTOCK_CAVATICA_ENDPOINT": platform.endpoint,
                 "PENSTOCK_CAVATICA_TOKEN": platform.token,
             }
-            rows = []
-            for name in ("a.vcf", "b.vcf", "deep/c.vcf"):
-                content = f"##fileformat=VCFv4.3\n#{name}\n".encode()
-                rows.append((name, hashlib.sha256(content).hexdigest()))
-                if name == "b.vcf":
-                    content += b"a line that nobody signed\n"
-                platform.add_file(platform.project, f"calls/{name}", content)
-            manifest = Path(home, "wanted.csv")
-            with manifest.open("w", newline="") as file:
-                csv.writer(file).writerows([("source", "sha256"), *rows])
-            source, target = f"cavatica:{platform.project}/calls", Path(home, "here")
-            code = await download(str(manifest), source, str(target), environ)
-            there = sorted(p.relative_to(target).as_posix() for p in target.rglob("*.vcf"))
-            print(f"in the folder: {', '.join(there)}")
+            fill(platform, f"{home}/wanted.csv")
+            source, target = f"cavatica:{platform.project}/calls", f"{home}/here"
+            code = await download(f"{home}/wanted.csv", source, target, environ)
+            print(f"in the folder: {', '.join(names_in(target))}")
             return code
 
 

@@ -3,8 +3,8 @@
     python examples/pipeline_step.py                             # a local stand-in, no account
     python examples/pipeline_step.py cavatica:OWNER/PROJECT/FOLDER TARGET
 
-Exit code 0: all is there and proved, the next step may run. Else the pipeline stops, with penstock's
-exit codes, and the same command carries on later.
+Exit code 0: all is there and proved, the next step may run. Else the pipeline stops,
+with penstock's exit codes, and the same command carries on later.
 """
 
 import asyncio

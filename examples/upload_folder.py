@@ -1,5 +1,6 @@
 """Upload a folder and read the report: what became of each file, what proved it, what it cost.
 
+Usage:
     python examples/upload_folder.py                             # a local stand-in, no account
     python examples/upload_folder.py FOLDER cavatica:OWNER/PROJECT/FOLDER
 """
@@ -27,6 +28,14 @@ async def upload(folder: str, destination: str, environ: Mapping[str, str]) -> i
     return report.exit_code
 
 
+def make_results(folder: Path) -> None:
+    """Five small files, each in a folder of its own."""
+    for number in range(1, 6):
+        path = folder / f"sample-{number}" / "counts.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"gene\tcount\nTP53\t{number}\n")
+
+
 async def try_it() -> int:
     """The same against a simulator, in a folder of its own."""
     with tempfile.TemporaryDirectory() as home:
@@ -37,10 +46,7 @@ async def try_it() -> int:
                 "PENSTOCK_CAVATICA_ENDPOINT": platform.endpoint,
                 "PENSTOCK_CAVATICA_TOKEN": platform.token,
             }
-            for number in range(1, 6):
-                path = Path(home, "results", f"sample-{number}", "counts.tsv")
-                path.parent.mkdir(parents=True)
-                path.write_text(f"gene\tcount\nTP53\t{number}\n")
+            make_results(Path(home, "results"))
             remote = f"cavatica:{platform.project}/results"
             return await upload(f"{home}/results", remote, environ)
 

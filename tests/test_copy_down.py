@@ -116,7 +116,9 @@ async def test_an_etag_no_part_size_fits_is_fetched_twice_and_unverified(world: 
     assert (world.home / "to/big").read_bytes() == RANDOM
 
 
-async def test_only_a_length_is_fetched_twice_and_unverified(make_world: Callable[..., Any]) -> None:
+async def test_only_a_length_is_fetched_twice_and_unverified(
+    make_world: Callable[..., Any],
+) -> None:
     world: World = await make_world(etags=False)
     fill(world, {"f": b"abc"})
     report = await world.copy(f"{world.remote}/", world.home / "to")
@@ -352,9 +354,7 @@ async def test_large_files_are_fetched_without_holding_them(world: World) -> Non
 
 async def test_a_plan_moves_nothing_and_says_what_it_costs(world: World) -> None:
     fill(world, {f"f{n:03}": b"x" * 10 for n in range(150)})
-    plan = await penstock.plan(
-        f"{world.remote}/", str(world.home / "to"), environ=world.environ
-    )
+    plan = await penstock.plan(f"{world.remote}/", str(world.home / "to"), environ=world.environ)
     assert (plan.files, plan.bytes, plan.api_requests) == (150, 1500, 152)
     assert not (world.home / "to").exists()
     assert world.calls("GET", "/download_info") == 0

@@ -159,7 +159,9 @@ async def test_compare_by_size_adopts_what_another_tool_sent(world: World) -> No
     assert world.asked() == 1
 
 
-async def test_the_part_size_the_server_insists_on_is_obeyed(make_world: Callable[..., Any]) -> None:
+async def test_the_part_size_the_server_insists_on_is_obeyed(
+    make_world: Callable[..., Any],
+) -> None:
     world: World = await make_world(insist_part_size=6 * MIB)
     root = world.tree({"big": RANDOM})
     report = await world.copy(root, f"{world.remote}/", part_size=5 * MIB)
@@ -310,7 +312,9 @@ async def test_names_no_platform_can_take_fail_alone(world: World) -> None:
 async def test_an_upload_interrupted_carries_on_from_its_receipts(world: World) -> None:
     root = world.tree({"big": RANDOM})
     world.sim.faults.add(
-        Fault(kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400, times=1)
+        Fault(
+            kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400, times=1
+        )
     )
     options = {"part_size": 5 * MIB, "concurrency": 1}
     first = await world.copy(root, f"{world.remote}/", **options)
@@ -328,7 +332,9 @@ async def test_an_upload_interrupted_carries_on_from_its_receipts(world: World) 
 async def test_an_old_upload_of_a_changed_source_is_aborted(world: World) -> None:
     root = world.tree({"big": RANDOM})
     world.sim.faults.add(
-        Fault(kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400, times=1)
+        Fault(
+            kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400, times=1
+        )
     )
     await world.copy(root, f"{world.remote}/", part_size=5 * MIB)
     assert len(world.sim.open_uploads()) == 1
@@ -342,7 +348,9 @@ async def test_an_old_upload_of_a_changed_source_is_aborted(world: World) -> Non
 async def test_the_open_upload_of_a_source_that_is_gone_is_aborted(world: World) -> None:
     root = world.tree({"big": RANDOM, "small": b"1"})
     world.sim.faults.add(
-        Fault(kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400, times=1)
+        Fault(
+            kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400, times=1
+        )
     )
     await world.copy(root, f"{world.remote}/", part_size=5 * MIB)
     (root / "big").unlink()
@@ -372,7 +380,13 @@ async def test_a_strangers_open_upload_of_the_same_name_is_left_alone(world: Wor
 async def test_expired_part_urls_are_asked_for_again(make_world: Callable[..., Any]) -> None:
     world: World = await make_world()
     world.sim.faults.add(
-        Fault(kind="status", host="storage", method="PUT", status=403, body=b"<Code>AccessDenied</Code>")
+        Fault(
+            kind="status",
+            host="storage",
+            method="PUT",
+            status=403,
+            body=b"<Code>AccessDenied</Code>",
+        )
     )
     root = world.tree({"f": b"1"})
     report = await world.copy(root, f"{world.remote}/")
@@ -456,7 +470,14 @@ async def test_a_part_size_outside_the_limits_is_refused_before_anything(world: 
 
 async def test_twenty_alike_failures_stop_the_run(world: World) -> None:
     world.sim.faults.add(
-        Fault(kind="status", method="POST", path=r"/upload/multipart$", status=403, code=8001, times=None)
+        Fault(
+            kind="status",
+            method="POST",
+            path=r"/upload/multipart$",
+            status=403,
+            code=8001,
+            times=None,
+        )
     )
     root = world.tree({f"f{n:03}": b"1" for n in range(200)})
     with pytest.raises(penstock.RunStopped, match="failed alike"):

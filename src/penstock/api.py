@@ -238,7 +238,11 @@ async def _job(
     if len(profiles) != 1:
         raise UsageError(
             "a run fetches from one profile"
-            + (f", not from {', '.join(sorted(profiles))}" if profiles else ": name one as a SOURCE")
+            + (
+                f", not from {', '.join(sorted(profiles))}"
+                if profiles
+                else ": name one as a SOURCE"
+            )
         )
     return _Job(tuple(remote), destination, profiles.pop(), rows, root)
 
@@ -260,7 +264,9 @@ def _location(text: str, settings: Settings) -> Local | Remote:
     return location
 
 
-def _read_rows(path: Path, encoding: str | None, only_status: str | None) -> tuple[ManifestRow, ...]:
+def _read_rows(
+    path: Path, encoding: str | None, only_status: str | None
+) -> tuple[ManifestRow, ...]:
     try:
         with path.open("rb") as file:
             chunks = iter(lambda: file.read(1 << 20), b"")
@@ -381,7 +387,7 @@ async def copy(
     Raises `UsageError` where the arguments make no sense (nothing moved), and `RunStopped` where
     the run ended early for a cause all transfers share, `Interrupted` among them; its `report` is
     then what became of each transfer until there. A single file's failure raises nothing:
-    `Report.ok` tells. Cancelled, it leaves no task and no open socket, and the same call carries on.
+    `Report.ok` tells. Cancelled, it leaves no task and no open socket; the same call carries on.
     """
     environ = os.environ if environ is None else environ
     settings = _settings(config, environ)
@@ -789,7 +795,12 @@ async def check(
     try:
         await store.forget_refusal(token.fingerprint())
         async with open_session(
-            found, settings, folders=folders, emit=lambda _: None, clock=Clock.running(), store=store
+            found,
+            settings,
+            folders=folders,
+            emit=lambda _: None,
+            clock=Clock.running(),
+            store=store,
         ) as session:
             await session.exchange.run(session.exchange.platform.list_containers(None))
     finally:

@@ -109,7 +109,7 @@ async def open_session(
     owned = store is None
     used = store if store is not None else SqliteSlotStore(folders.quota / "quota.sqlite3")
     try:
-        if await used.token_refused_at(token.fingerprint()) is not None:
+        if await used.token_refused_at(token.fingerprint(), clock.wall_at()) is not None:
             raise TokenRefused(remembered_sentence(profile.name))
         quota, window_s = profile.quota or (traits.quota, traits.window_s)
         permits = anyio.CapacityLimiter(concurrency or BODIES_AT_ONCE)
@@ -148,7 +148,9 @@ async def open_session(
 
 def remembered_sentence(profile: str) -> str:
     """What to tell of a token that was refused within the hour."""
-    return f"{refused_sentence(profile)} (it was refused within the last hour, so nothing was asked)"
+    return (
+        f"{refused_sentence(profile)} (it was refused within the last hour, so nothing was asked)"
+    )
 
 
 def ledger_in(folders: Folders, clock: Clock) -> Ledger:

@@ -166,7 +166,7 @@ async def _composed(
     **settings: Any,  # noqa: ANN401 - the settings' fields
 ) -> AsyncIterator[World]:
     if sim is None:
-        async with SevenBridges(SevenBridgesSettings(smallest_part=1, **settings)) as own:
+        async with SevenBridges(SevenBridgesSettings(smallest_part=1, **settings)) as own:  # noqa: SIM117 - the inner is called, not entered beside
             async with _composed(
                 own,
                 tries=tries,

@@ -1,4 +1,7 @@
-"""Threads that are awaited to their end, slices, digests, and the order that makes a file durable."""
+"""Threads awaited to their end, slices, digests, and the order that makes a file durable."""
+
+# ruff: noqa: ASYNC240 - small real files in the loop's own thread are what is tested
+# ruff: noqa: ASYNC110 - what is waited for happens in a thread, or in code that tells nobody
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -29,9 +32,6 @@ from penstock.core.model import MIB, FileSlice
 from penstock.engine import files
 from penstock.engine.files import Digests, SliceWriter, hop, reading
 from penstock.simulators import SevenBridges, SevenBridgesSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Gate:
@@ -176,9 +176,8 @@ async def test_reading_cancelled_while_it_opens_leaves_no_descriptor(
     task = asyncio.ensure_future(_read(FileSlice(str(pipe), 0, 1), Digests(())))
     await asyncio.sleep(0.02)
     task.cancel()
-    with pipe.open("wb"):
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    with pipe.open("wb"), pytest.raises(asyncio.CancelledError):
+        await task
     assert open_descriptors(tmp_path) == []
 
 
@@ -216,7 +215,7 @@ def test_writers_in_any_order_make_the_file_that_readers_find(
     cuts = sorted({0, min(first, len(content)), min(second, len(content)), len(content)})
 
     async def work(path: str) -> list[bytes]:
-        slices = [FileSlice(path, a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+        slices = [FileSlice(path, a, b - a) for a, b in pairwise(cuts)]
         for piece in reversed(slices):
             writer = SliceWriter(piece, ())
             data = content[piece.offset : piece.offset + piece.length]
@@ -391,7 +390,7 @@ async def test_a_file_that_cannot_be_removed_is_still_awaited(tmp_path: Path) ->
 
 
 @pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The calls that make a file durable, in order, with the name they are about.
 
     Patched because nothing else shows them: `fsync` raises no audit event, and leaves no trace on
@@ -410,7 +409,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
 
     monkeypatch.setattr(os, "fsync", traced_fsync)
     monkeypatch.setattr(os, "replace", traced_replace)
-    yield calls
+    return calls
 
 
 @pytest.mark.parametrize("size", [10, 20 * MIB])

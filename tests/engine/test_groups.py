@@ -20,7 +20,7 @@ async def _fail(error: BaseException, after: anyio.Event | None = None) -> None:
 
 async def _together(*errors: BaseException) -> BaseException:
     ready = anyio.Event()
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any
+    with pytest.raises(BaseException) as caught:  # noqa: PT011, PT012 - any; a group is a block
         async with task_group() as group:
             for error in errors:
                 group.start_soon(_fail, error, ready)
@@ -65,7 +65,7 @@ async def test_an_error_cancels_the_other_tasks() -> None:
         finally:
             ended.append(True)
 
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict):  # noqa: PT012 - a group is a block
         async with task_group() as group:
             group.start_soon(wait)
             await anyio.lowlevel.checkpoint()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from penstock.core.errors import LocationError, Refused, SourceMissing, SourceUnreadable
 from penstock.core.events import Event, Note
-from penstock.core.model import Place, RemoteFile
+from penstock.core.model import Flow, Page, Place, RemoteFile, Request, Response
 from penstock.engine import survey
 from penstock.engine.ledger import Ledger
 from penstock.engine.survey import LocalFile, Surveyor, local_file, no_such_place, take, walk_local
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from conftest import Compose, World
 
 
-def surveyor(world: World, ledger: Ledger | None = None, events: list[Event] | None = None) -> Surveyor:
+def surveyor(
+    world: World, ledger: Ledger | None = None, events: list[Event] | None = None
+) -> Surveyor:
     return Surveyor(world.exchange, ledger, (events if events is not None else []).append)
 
 
@@ -88,7 +90,7 @@ async def test_a_file_that_slips_back_over_a_page_s_edge_is_found(compose: Compo
 
         def remove(page: int) -> None:
             if page == 2:
-                world.sim.remove(world.sim.project, "f0000")
+                world.sim.remove_file(world.sim.project, "f0000")
 
         with meddling(world, remove):
             events: list[Event] = []
@@ -173,7 +175,7 @@ async def test_folders_are_listed_several_at_once_and_no_more(compose: Compose) 
         under_way = most = 0
         listing = world.platform.list_page
 
-        def counted(place: Place, cursor: str | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def counted(place: Place, cursor: str | None) -> Flow[Page]:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
@@ -268,7 +270,7 @@ async def test_a_file_that_was_replaced_is_found_anew(compose: Compose, tmp_path
         world.sim.add_file(world.sim.project, "f", b"old")
         place = world.platform.place(f"{world.sim.project}/f")
         await surveyor(world, ledger).find(place)
-        world.sim.remove(world.sim.project, "f")
+        world.sim.remove_file(world.sim.project, "f")
         new = world.sim.add_file(world.sim.project, "f", b"newer")
         found = await surveyor(world, ledger).find(place)
         assert found.file is not None
@@ -276,14 +278,8 @@ async def test_a_file_that_was_replaced_is_found_anew(compose: Compose, tmp_path
 
 
 async def _ask(world: World, method: str, path: str, body: dict[str, str]) -> None:
-    import json
-
-    from penstock.core.model import Flow, Request, Response
-
     def flow() -> Flow[Response]:
-        return (
-            yield Request(method, world.sim.endpoint + path, body=(json.dumps(body).encode(),))
-        )
+        return (yield Request(method, world.sim.endpoint + path, body=(json.dumps(body).encode(),)))
 
     await world.exchange.run(flow())
 
@@ -427,4 +423,3 @@ async def test_a_walk_is_taken_list_by_list(tmp_path: Path) -> None:
     tree(tmp_path, "a", "d/b")
     lists = [files async for files in take(walk_local(str(tmp_path), follow=False))]
     assert [[file.relative for file in files] for files in lists] == [["a"], ["d/b"]]
-    assert asyncio.get_running_loop() is not None

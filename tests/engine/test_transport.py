@@ -1,5 +1,8 @@
 """One request over real sockets: what leaves, what may reach the disk, and what an error means."""
 
+# ruff: noqa: ASYNC240 - small real files in the loop's own thread are what is tested
+# ruff: noqa: ASYNC110 - what is waited for happens in a thread, or in code that tells nobody
+
 from __future__ import annotations
 
 import asyncio
@@ -60,7 +63,9 @@ def answer(
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def part_answer(first: int, last: int, total: int, body: bytes | None = None, **extra: str) -> bytes:
+def part_answer(
+    first: int, last: int, total: int, body: bytes | None = None, **extra: str
+) -> bytes:
     content = CONTENT[first : last + 1] if body is None else body
     named = [(name.replace("_", "-"), value) for name, value in extra.items()]
     return answer(206, [("Content-Range", f"bytes {first}-{last}/{total}"), *named], content)
@@ -73,7 +78,9 @@ def sink(tmp_path: Path) -> Path:
     return path
 
 
-def ranged(url: str, sink: Path, offset: int = 100, length: int = 50, etag: str | None = None) -> Request:
+def ranged(
+    url: str, sink: Path, offset: int = 100, length: int = 50, etag: str | None = None
+) -> Request:
     return Request(
         "GET",
         url,
@@ -278,14 +285,16 @@ async def test_a_long_overlong_body_stays_within_its_slice(raw: Raw, tmp_path: P
     sink, size = tmp_path / "sink", 3 * MIB
     sink.write_bytes(b"\xee" * (2 * size))
 
-    async def much(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def much(__: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(8):
             writer.write(b"%x\r\n" % MIB + bytes(MIB) + b"\r\n")
             await writer.drain()
 
     server = await raw(much)
-    request = Request("GET", server.url, sink=FileSlice(str(sink), 0, size), head=Head(0, size, size))
+    request = Request(
+        "GET", server.url, sink=FileSlice(str(sink), 0, size), head=Head(0, size, size)
+    )
     async with Transport() as transport:
         assert isinstance(await lost(transport, request), AnswerUnusable)
     assert sink.read_bytes()[size:] == b"\xee" * size
@@ -373,7 +382,8 @@ async def test_each_send_leaves_once_on_new_and_on_kept_connections(raw: Raw) ->
     async with Transport() as transport:
         for number in range(3):
             await transport.send(
-                Request("GET", server.url), on_leave=lambda n=number: left.append(n)  # type: ignore[misc]
+                Request("GET", server.url),
+                on_leave=lambda n=number: left.append(n),  # type: ignore[misc]
             )
     assert left == [0, 1, 2]
     assert server.connections == 1
@@ -413,20 +423,12 @@ async def test_a_server_that_speaks_no_tls_was_not_asked() -> None:
 async def test_a_stalled_answer_is_lost_by_time_out(compose: Compose, tmp_path: Path) -> None:
     async with compose(stall_timeout_s=0.05) as world:
         world.sim.add_file(world.sim.project, "a", CONTENT)
-        lease = await world.exchange.run(world.platform.lease(next(iter(await _files(world)))))
+        url = world.sim.storage.lease_get(next(iter(world.sim.storage.objects))).url
         world.sim.faults.add(Fault(kind="stall", host="storage", after=10))
         (tmp_path / "sink").write_bytes(BEFORE)
-        error = await lost(world.transport, ranged(lease.url, tmp_path / "sink"))
+        error = await lost(world.transport, ranged(url, tmp_path / "sink"))
         assert isinstance(error, AnswerLost)
         assert error.timed_out
-
-
-async def _files(world: object) -> list[object]:
-    from penstock.engine.survey import Surveyor
-
-    surveyor = Surveyor(world.exchange, None, lambda _: None)  # type: ignore[attr-defined]
-    listing = await surveyor.listing(world.platform.place(world.sim.project))  # type: ignore[attr-defined]
-    return list(listing.files.values())
 
 
 async def test_an_answer_that_never_begins_is_lost_by_time_out(raw: Raw) -> None:
@@ -457,7 +459,9 @@ async def test_a_server_that_stops_reading_is_lost_by_time_out(raw: Raw, tmp_pat
         with anyio.move_on_after(3.0):
             came = await lost(transport, request)
     enough.set()
-    assert isinstance(came, AnswerLost), "the upload hung, though no byte had moved for 30 time-outs"
+    assert isinstance(came, AnswerLost), (
+        "the upload hung, though no byte had moved for 30 time-outs"
+    )
     assert came.timed_out
 
 
@@ -506,7 +510,15 @@ async def test_a_refusal_during_a_long_body_is_heard(raw: Raw, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "url",
-    ["http://", "nothing", "ftp://h/x", "http://[::1", "http://h:99999/", "http://h:x/", "http:///x"],
+    [
+        "http://",
+        "nothing",
+        "ftp://h/x",
+        "http://[::1",
+        "http://h:99999/",
+        "http://h:x/",
+        "http:///x",
+    ],
 )
 async def test_a_url_that_cannot_be_asked_is_an_error_of_ours(url: str) -> None:
     async with Transport() as transport:
@@ -516,8 +528,8 @@ async def test_a_url_that_cannot_be_asked_is_an_error_of_ours(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "headers"),
-    [("P UT", ()), ("PUT", (("x", "a\r\nb: c"),)), ("PUT", (("x y", "a"),))],
-    ids=["method", "value", "name"],
+    [("P UT", ()), ("PUT", (("x", "a\r\nb: c"),))],
+    ids=["method", "value"],
 )
 async def test_a_foreign_field_that_cannot_be_sent_is_an_error_of_ours(
     raw: Raw, method: str, headers: tuple[tuple[str, str], ...]
@@ -685,7 +697,7 @@ async def test_a_cancelled_download_leaves_no_thread_and_no_descriptor(
     sink = tmp_path / "sink"
     sink.touch()
 
-    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def flood(__: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 x\r\nContent-Length: {size}\r\n\r\n".encode())
         for _ in range(64):
             writer.write(b"\xab" * MIB)
@@ -759,9 +771,8 @@ async def test_a_source_that_blocks_is_awaited_when_its_upload_is_cancelled(
         task.cancel()
         await asyncio.sleep(0.02)
         was_done = task.done()
-        with pipe.open("wb"):
-            with pytest.raises(asyncio.CancelledError):
-                await task
+        with pipe.open("wb"), pytest.raises(asyncio.CancelledError):
+            await task
     assert threading.active_count() >= before
     assert not was_done, "the call returned while its thread was still at work"
 

@@ -29,6 +29,14 @@ _BAR = 30
 _LITTLE_BAR = 14
 
 
+class Screen(Console):
+    """A console whose broken pipe is the caller's to deal with."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises it; rich would end the process, and close standard output, which is not its own."""
+        raise BrokenPipeError
+
+
 class Bars:
     """Redrawn in place on standard error; gone when closed."""
 
@@ -37,7 +45,7 @@ class Bars:
 
     def __init__(self, tally: Tally, console: Console | None = None) -> None:
         self._tally = tally
-        self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._console = console or Screen(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
         self._spinner = Spinner("line")
 

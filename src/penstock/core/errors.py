@@ -135,9 +135,7 @@ class Refused(ExchangeError):
         self.quota = quota
         self.queue_full = queue_full
         self.undone = undone
-        self.effect = (
-            Effect.STOP_RUN if stop else Effect.RETRY if retry else Effect.FAIL_TRANSFER
-        )
+        self.effect = Effect.STOP_RUN if stop else Effect.RETRY if retry else Effect.FAIL_TRANSFER
 
 
 class AnswerLost(ExchangeError):
@@ -166,7 +164,7 @@ class LeaseExpired(ExchangeError):
 
 
 class AnswerUnusable(ExchangeError):
-    """An answer that breaks what it, or the request, promised (cut short, not JSON, no such field)."""
+    """An answer that breaks what it, or the request, promises: cut short, or not JSON."""
 
     effect = Effect.RETRY
 

@@ -1,4 +1,4 @@
-"""What is told while a run goes on: frozen values, handed to `on_event` in the order they happen."""
+"""What is told while a run goes on: frozen values, handed to `on_event` as they happen."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Event(enum.Enum):
     PLAN_AGAIN = "plan again"
 
 
-class ImpossibleEvent(Exception):  # noqa: N818 - it names what happened; a defect of ours, not a user's error
+class ImpossibleEvent(Exception):
     """An event that cannot happen in a state: a defect in the engine, never a user's error."""
 
 
@@ -73,4 +73,6 @@ def after(state: State, event: Event) -> State:
     try:
         return _NEXT[state, event]
     except KeyError:
-        raise ImpossibleEvent(f"{event.value!r} cannot happen to a transfer that is {state.value}") from None
+        raise ImpossibleEvent(
+            f"{event.value!r} cannot happen to a transfer that is {state.value}"
+        ) from None

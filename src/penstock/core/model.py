@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Rank(enum.IntEnum):
-    """Who goes first when slots are scarce: what finishes something before what starts something."""
+    """Who goes first when slots are scarce: what finishes something before what starts it."""
 
     FINISH = 0
     CONTINUE = 1
@@ -229,7 +229,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What stands at a path: a file, or the deepest folder that exists and the names missing below."""
+    """What stands at a path: a file, or the deepest folder there is and the names missing below."""
 
     place: Place
     missing: tuple[str, ...] = ()
@@ -336,7 +336,7 @@ class Direction(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes a transfer the same transfer in every run. Tokens rotate, so none is part of it."""
+    """What makes a transfer the same in every run. Tokens rotate, so none is part of it."""
 
     direction: Direction
     endpoint: str
@@ -347,7 +347,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells a source from a changed source: local by (size, mtime_ns, inode), remote by id too."""
+    """What tells a changed source: local by size, mtime_ns and inode, remote by its id too."""
 
     size: int
     mtime_ns: int | None = None

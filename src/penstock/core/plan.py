@@ -76,7 +76,9 @@ def range_size(size: int, block: int | None = None, asked: int | None = None) ->
     if block is None:
         return fair
     if block <= LARGEST_RANGE:
-        return block * max(1, fair // block, -(-SMALLEST_RANGE // block) if block < SMALLEST_RANGE else 1)
+        return block * max(
+            1, fair // block, -(-SMALLEST_RANGE // block) if block < SMALLEST_RANGE else 1
+        )
     for pieces in range(-(-block // fair), block // SMALLEST_RANGE + 1):
         if block % pieces == 0:
             return block // pieces
@@ -136,10 +138,12 @@ class Estimate:
         return max(self.quota_s, self.bandwidth_s)
 
 
-def estimate(requests: int, size: int, *, quota: int, window_s: float, rate: float, answer_s: float = 0.2) -> Estimate:
+def estimate(
+    requests: int, size: int, *, quota: int, window_s: float, rate: float, answer_s: float = 0.2
+) -> Estimate:
     """When `requests` requests and `size` bytes are through, at `rate` bytes a second.
 
-    What is free is spent at once, so M requests need floor((M−1)/N) windows of waiting.
+    What is free is spent at once, so M requests need floor((M - 1)/N) windows of waiting.
     """
     full = max(requests - 1, 0) // quota
     quota_s = full * window_s + (answer_s if requests else 0.0)

@@ -91,7 +91,9 @@ def promised_digests(headers: Headers) -> dict[str, str]:
             found[name] = base64.b64decode(value, validate=True).hex()
         except (binascii.Error, ValueError):
             continue
-    return {name: value for name, value in found.items() if len(value) == {"md5": 32, "crc32c": 8}[name]}
+    return {
+        name: value for name, value in found.items() if len(value) == {"md5": 32, "crc32c": 8}[name]
+    }
 
 
 def multipart_tag(part_md5s: Sequence[str]) -> str:
@@ -120,7 +122,9 @@ def candidate_part_sizes(size: int, parts: int, usual: Sequence[int] = ()) -> tu
     return tuple(fitting)[:MOST_CANDIDATES]
 
 
-def disagreement(promised: Mapping[str, str], actual: Mapping[str, str]) -> tuple[str, str, str] | None:
+def disagreement(
+    promised: Mapping[str, str], actual: Mapping[str, str]
+) -> tuple[str, str, str] | None:
     """The first digest (name, promised, actual) in which two sets differ; None where they agree."""
     for name in sorted(promised):
         if name in actual and promised[name].lower() != actual[name].lower():
@@ -174,13 +178,21 @@ def weigh(
         return Finding(Weight.DIFFERS, "etag", f"md5 {tag.hex}", f"md5 {actual.get('md5')}")
     if tag.kind is TagKind.MULTIPART and multipart != tag.text:
         if not any(name in actual for name in (*manifest, *stated)):
-            return Finding(Weight.DIFFERS, "etag", f"etag {tag.text}", f"etag {multipart}", hard=False)
-    elif tag.kind is not TagKind.OPAQUE and not manifest and (tag.kind is not TagKind.MD5 or "md5" in actual):
+            return Finding(
+                Weight.DIFFERS, "etag", f"etag {tag.text}", f"etag {multipart}", hard=False
+            )
+    elif (
+        tag.kind is not TagKind.OPAQUE
+        and not manifest
+        and (tag.kind is not TagKind.MD5 or "md5" in actual)
+    ):
         return Finding(Weight.PROVED, "etag")
     if any(name in actual for name in manifest):
         return Finding(Weight.PROVED, "manifest")
     if any(name in actual for name in stated):
         return Finding(Weight.PROVED, "platform-digest")
-    if tag.kind is not TagKind.OPAQUE and (tag.kind is TagKind.MD5 and "md5" in actual or multipart == tag.text):
+    if tag.kind is not TagKind.OPAQUE and (
+        (tag.kind is TagKind.MD5 and "md5" in actual) or multipart == tag.text
+    ):
         return Finding(Weight.PROVED, "etag")
     return Finding(Weight.OPEN)

@@ -1,4 +1,4 @@
-"""What a run says of itself: a line for each transfer, and a summary. Field names are a contract."""
+"""What a run says of itself: a line a transfer, and a summary. Field names are a contract."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from penstock.core.lifecycle import State
 
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -38,7 +38,9 @@ class Line:
 
     def json(self) -> str:
         """The line as it stands in a report file, without a line end."""
-        return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(asdict(self), ensure_ascii=False))
+        return _SURROGATE.sub(
+            lambda m: f"\\u{ord(m[0]):04x}", json.dumps(asdict(self), ensure_ascii=False)
+        )
 
 
 @dataclass(slots=True)

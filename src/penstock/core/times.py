@@ -1,4 +1,4 @@
-"""Times as platforms write them, read to epoch seconds. What cannot be read is None, never a guess."""
+"""Times as platforms write them, as epoch seconds. What cannot be read is None, never a guess."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def url_expires_at(url: str) -> float | None:
                 continue
             return start.timestamp() + int(lasts)
     plain = query.get("expires", "")
-    return float(plain) if re.fullmatch("[0-9]{1,12}", plain) else None  # noqa: PLR2004
+    return float(plain) if re.fullmatch("[0-9]{1,12}", plain) else None
 
 
 def when(value: object) -> float | None:

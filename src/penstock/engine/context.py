@@ -1,4 +1,4 @@
-"""What every worker of a run shares: who talks, who remembers, who is told, and the choices made."""
+"""What every worker of a run shares: who talks, remembers and is told, and the choices made."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class Download:
             before, fresh = fetched.digests, True
 
     async def _fetch(self, partial: str, size: int, *, fresh: bool) -> _Fetched:
-        """The whole file in the partial, flushed, with its digests; from receipts where they hold."""
+        """The whole file in the partial, flushed, with its digests; from receipts if they hold."""
         self._fetches += 1
         source = self._transfer.fingerprint(size)
         row = self._row
@@ -314,7 +314,9 @@ class Download:
         )
         if resumable:
             try:
-                return await self._fetch_parts(partial, size, row.part_size or 1, row.validator, resume=True)
+                return await self._fetch_parts(
+                    partial, size, row.part_size or 1, row.validator, resume=True
+                )
             except RemoteChanged:
                 # What changed did so between two runs: its old parts are worth nothing.
                 await self._context.ledger.drop_receipts(row.id)
@@ -322,8 +324,12 @@ class Download:
             return await self._fetch_whole(partial, size, source)
         headers, total = await self._probe()
         if total is not None and total != size:
-            raise RemoteChanged(f"{self._transfer.source} has {total} bytes, the listing says {size}")
-        part_size = range_size(size, self._likely_block(read_tag(headers), size), self._choices.part_size)
+            raise RemoteChanged(
+                f"{self._transfer.source} has {total} bytes, the listing says {size}"
+            )
+        part_size = range_size(
+            size, self._likely_block(read_tag(headers), size), self._choices.part_size
+        )
         validator = headers.get("etag")
         await self._context.ledger.start(
             row.id, source, part_size=part_size, partial=partial, validator=validator
@@ -466,9 +472,7 @@ class Download:
                 return found
         return found
 
-    async def _publish(
-        self, partial: str, size: int, fetched: _Fetched, finding: Finding
-    ) -> Ended:
+    async def _publish(self, partial: str, size: int, fetched: _Fetched, finding: Finding) -> Ended:
         """The file under its final name, and `verified` (or honestly not) in the ledger."""
         ledger, row = self._context.ledger, self._row
         state = State.VERIFIED if finding.weight is Weight.PROVED else State.UNVERIFIED
@@ -483,9 +487,8 @@ class Download:
             placed=self._placed(),
         )
         modified = when(self._transfer.file.modified) if self._choices.times else None
-        if (
-            self._choices.on_conflict is not OnConflict.OVERWRITE
-            and await hop(os.path.lexists, self._final)
+        if self._choices.on_conflict is not OnConflict.OVERWRITE and await hop(
+            os.path.lexists, self._final
         ):
             raise Conflict(f"{self._final} appeared while it was being fetched")
         try:
@@ -544,7 +547,7 @@ class Download:
         return self._final if self._final != self._transfer.local_path else None
 
     def _names(self) -> set[str]:
-        """Digests to take of the whole file: MD5 for the proof and the report, and what was asked."""
+        """Digests to take of the whole file: MD5 for proof and report, and what was asked."""
         known = {name for name in self._transfer.promised if name in hashlib.algorithms_available}
         return {"md5", *known, *self._choices.checksums}
 

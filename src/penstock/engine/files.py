@@ -12,6 +12,7 @@ folder. Nothing here decides what a file proves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -337,7 +338,5 @@ def flush_folder(path: str) -> None:
 async def remove(path: str) -> None:
     """A file is gone, or was not there."""
     with anyio.CancelScope(shield=True):
-        try:
+        with contextlib.suppress(FileNotFoundError):
             await aio_os.remove(path)
-        except FileNotFoundError:
-            pass

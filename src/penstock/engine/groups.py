@@ -28,9 +28,7 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise min(errors, key=_weight) from None
 
 
-async def each(
-    things: Iterable[T], do: Callable[[T], Awaitable[None]], *, at_once: int
-) -> None:
+async def each(things: Iterable[T], do: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
     """`do` done for each thing, begun in order, so many at once.
 
     When one fails nothing more is begun, but what is under way ends first: a part that is nearly

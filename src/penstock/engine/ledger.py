@@ -18,8 +18,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -37,7 +37,9 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 30.0
 _LOOKUP_AT_ONCE = 100
 
-_IDENTITY = "direction = ? AND endpoint = ? AND container = ? AND remote_path = ? AND local_path = ?"
+_IDENTITY = (
+    "direction = ? AND endpoint = ? AND container = ? AND remote_path = ? AND local_path = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ class Ledger:
         self._wall = wall
         self.holder = Holder(folder / "holders")
         self._connection: sqlite3.Connection | None = None
-        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = (
+            deque()
+        )
         self._busy = False
 
     async def __aenter__(self) -> Self:
@@ -104,7 +108,9 @@ class Ledger:
             holder, connection = self.holder, self._connection
             if connection is not None:
                 with suppress(LedgerError):
-                    await self._do(lambda c: c.execute("DELETE FROM claims WHERE holder = ?", (holder.id,)))
+                    await self._do(
+                        lambda c: c.execute("DELETE FROM claims WHERE holder = ?", (holder.id,))
+                    )
                 self._connection = None
                 await hop(connection.close)
             holder.__exit__()
@@ -258,8 +264,8 @@ class Ledger:
             row = _row(connection, identity)
             if row is None:
                 connection.execute(
-                    "INSERT INTO transfers (direction, endpoint, container, remote_path, local_path,"
-                    " state, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO transfers (direction, endpoint, container, remote_path,"
+                    " local_path, state, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (*_key(identity), State.PLANNED.value, run),
                 )
                 row = _row(connection, identity)
@@ -294,7 +300,7 @@ class Ledger:
         partial: str | None = None,
         validator: str | None = None,
     ) -> None:
-        """The transfer begins anew: receipts, intents and upload of an earlier try are forgotten."""
+        """The transfer begins anew: an earlier try's receipts, intents and upload are forgotten."""
 
         def work(connection: sqlite3.Connection) -> None:
             _forget_parts(connection, transfer)
@@ -302,7 +308,14 @@ class Ledger:
                 "UPDATE transfers SET state = ?, source = ?, part_size = ?, partial = ?,"
                 " validator = ?, upload_id = NULL, verified_by = NULL, placed = NULL,"
                 " digests = '{}' WHERE id = ?",
-                (after(State.PLANNED, Event.CLAIM).value, _dump(source), part_size, partial, validator, transfer),
+                (
+                    after(State.PLANNED, Event.CLAIM).value,
+                    _dump(source),
+                    part_size,
+                    partial,
+                    validator,
+                    transfer,
+                ),
             )
 
         await self._do(work)
@@ -322,14 +335,18 @@ class Ledger:
             if held is not None and self.holder.lives(held[0]) and held[0] != self.holder.id:
                 return None
             connection.execute("DELETE FROM receipts WHERE transfer = ?", (transfer,))
-            connection.execute("UPDATE receipts SET transfer = ? WHERE transfer = ?", (transfer, other[0]))
+            connection.execute(
+                "UPDATE receipts SET transfer = ? WHERE transfer = ?", (transfer, other[0])
+            )
             connection.execute(
                 "UPDATE transfers SET (source, part_size, partial, validator) ="
                 " (SELECT source, part_size, partial, validator FROM transfers WHERE id = ?)"
                 " WHERE id = ?",
                 (other[0], transfer),
             )
-            connection.execute("UPDATE transfers SET partial = NULL, state = 'planned' WHERE id = ?", (other[0],))
+            connection.execute(
+                "UPDATE transfers SET partial = NULL, state = 'planned' WHERE id = ?", (other[0],)
+            )
             return _by_id(connection, transfer)
 
         return await self._do(work)
@@ -350,8 +367,8 @@ class Ledger:
         def work(connection: sqlite3.Connection) -> None:
             state = after(_state(connection, transfer), Event.ALL_PARTS)
             connection.execute(
-                "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?, size = ?,"
-                " parts = ?, placed = ? WHERE id = ?",
+                "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
+                " size = ?, parts = ?, placed = ? WHERE id = ?",
                 (
                     state.value,
                     _dump(source),
@@ -439,14 +456,16 @@ class Ledger:
                 (transfer,),
             )
             return [
-                Receipt(n, start, length, md5, etag, bool(proves), tuple(map(tuple, json.loads(report))))
+                Receipt(
+                    n, start, length, md5, etag, bool(proves), tuple(map(tuple, json.loads(report)))
+                )
                 for n, start, length, md5, etag, proves, report in rows
             ]
 
         return await self._do(work)
 
     async def add_receipt(self, transfer: int, receipt: Receipt) -> None:
-        """A part counts as arrived. Its bytes are durable where they arrived before this is called."""
+        """A part counts as arrived. Its bytes are durable before this is called."""
         await self._do(
             lambda c: c.execute(
                 "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -609,7 +628,9 @@ class Ledger:
     async def remember_fact(self, endpoint: str, name: str, value: str) -> None:
         """Something learnt about an endpoint, for later runs."""
         await self._do(
-            lambda c: c.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (endpoint, name, value))
+            lambda c: c.execute(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (endpoint, name, value)
+            )
         )
 
     async def begin_run(self, run: str, sources: Sequence[str], destination: str) -> None:
@@ -634,14 +655,16 @@ class Ledger:
 
 _COLUMNS = (
     "id, direction, endpoint, container, remote_path, local_path, state, source, part_size,"
-    " upload_id, partial, validator, remote_id, size, mtime_ns, digests, verified_by, placed, parts,"
-    " parallel"
+    " upload_id, partial, validator, remote_id, size, mtime_ns, digests, verified_by, placed,"
+    " parts, parallel"
 )
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Readers do not wait for writers. Two processes that switch at once are told "locked" without
-    the busy time-out being waited for, so the switch is tried again here.
+    """Readers do not wait for writers from now on.
+
+    Two processes that switch at once are told "locked" without the busy time-out being waited
+    for, so the switch is tried again here.
     """
     for pause_s in (*(0.05,) * 100, None):
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
@@ -747,4 +770,6 @@ def _forget_parts(connection: sqlite3.Connection, transfer: int) -> None:
 
 
 def _dump(source: Fingerprint) -> str:
-    return json.dumps({k: v for k, v in asdict(source).items() if v is not None} | {"size": source.size})
+    return json.dumps(
+        {k: v for k, v in asdict(source).items() if v is not None} | {"size": source.size}
+    )

@@ -50,9 +50,7 @@ class OpenUploads:
                     continue
                 flow = self._exchange.platform.describe_upload(upload.id)
                 described = await self._exchange.run(flow)
-                if described is not None and _matches(
-                    described, upload, intent, insists=insists
-                ):
+                if described is not None and _matches(described, upload, intent, insists=insists):
                     self._taken.add(upload.id)
                     return described
             return None
@@ -78,17 +76,16 @@ def _may_match(upload: OpenUpload, intent: Intent) -> bool:
 
 
 def _place_may_match(upload: OpenUpload, intent: Intent) -> bool:
-    """Whether the place, as far as it is known, is the intent's: a folder's id, or a container's
-    for its root. A root may have an id of its own that nothing told us.
+    """Whether the place, as far as it is known, is the intent's.
+
+    A folder is known by its id, a root by its container: it may have an id nothing told us.
     """
     if upload.folder is None or upload.folder == intent.place:
         return upload.folder is not None or upload.container in {None, intent.place}
     return upload.container == intent.place
 
 
-def _matches(
-    described: OpenUpload, listed: OpenUpload, intent: Intent, *, insists: bool
-) -> bool:
+def _matches(described: OpenUpload, listed: OpenUpload, intent: Intent, *, insists: bool) -> bool:
     """Whether place, name and time are known, and all that is known is the intent's."""
     size = described.size if described.size is not None else listed.size
     began = described.began_at if described.began_at is not None else listed.began_at

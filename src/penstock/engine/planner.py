@@ -129,7 +129,9 @@ class UploadPlanner(_Planner):
         self._folders: Folders | None = None
         self._base = Place("")
 
-    async def resolve(self, destination: Remote, sources: Sequence[Local], *, rows: bool) -> Folders:
+    async def resolve(
+        self, destination: Remote, sources: Sequence[Local], *, rows: bool
+    ) -> Folders:
         """The destination looked at, and the folders below it.
 
         Raises `LocationError` where it is not there, `UsageError` where it is a file and a folder
@@ -174,7 +176,7 @@ class UploadPlanner(_Planner):
         is_folder = (is_folder and self._found.file is None) or keep
         for source in sources:
             path = source.path
-            name = Path(os.path.abspath(path)).name  # noqa: PTH100 - resolve() would follow links
+            name = Path(os.path.abspath(path)).name  # noqa: PTH100,ASYNC240 - no I/O but getcwd; resolve() would follow links
             if await hop(Path(path).is_dir):
                 base = _below(whole, (to_remote(name),)) if keep else whole
                 if self._found.file is not None:
@@ -226,9 +228,7 @@ class UploadPlanner(_Planner):
             try:
                 place = _below(base, tuple(to_remote(folder) for folder in folders))
             except NameRefused as error:
-                await self._deliver(
-                    [Unmoved(file.path, file.relative, State.FAILED, error=error)]
-                )
+                await self._deliver([Unmoved(file.path, file.relative, State.FAILED, error=error)])
                 continue
             planned.append((file, place, name))
         await self._plan_files(planned)
@@ -249,7 +249,7 @@ class UploadPlanner(_Planner):
         self, file: LocalFile, place: Place, name: str, row: ManifestRow | None
     ) -> Planned:
         shown = self._shown(place, name)
-        path = os.path.abspath(file.path)  # noqa: PTH100
+        path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240
         found = file.found
         changed_at = found.mtime_ns / 1e9 if found is not None and found.mtime_ns else None
         why = self._left_out(file.relative, changed_at)
@@ -337,7 +337,7 @@ class DownloadPlanner(_Planner):
     async def plan_sources(self, sources: Sequence[Remote], destination: Local) -> None:
         """Every file of the sources, delivered."""
         keep = len(sources) > 1 or self._selecting.keep_names
-        target = Path(os.path.abspath(destination.path))  # noqa: PTH100
+        target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
         is_folder = destination.folder_like or keep or await hop(target.is_dir)
         for source in sources:
             place, found = await self._find(source)
@@ -350,7 +350,9 @@ class DownloadPlanner(_Planner):
                 await self._deliver([planned])
                 continue
             if await hop(target.is_file):
-                raise UsageError(f"{destination} is a file; {source} is a folder and cannot go there")
+                raise UsageError(
+                    f"{destination} is a file; {source} is a folder and cannot go there"
+                )
             last = place.path.rpartition("/")[2] or place.container.rpartition("/")[2]
             base = target.joinpath(*to_local([last])) if keep else target
             await self._plan_tree(source, place, base)
@@ -391,7 +393,7 @@ class DownloadPlanner(_Planner):
 
         Sources are locations, or (with `root`) paths below it.
         """
-        target = Path(os.path.abspath(destination.path))  # noqa: PTH100
+        target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
         by_folder: dict[Remote, dict[str, list[ManifestRow]]] = {}
         by_id: dict[str, list[ManifestRow]] = {}
         below: dict[str, list[ManifestRow]] = {}

@@ -41,10 +41,14 @@ class ReportWriter:
                     os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
                     0o600 if target is self.path else 0o666,
                 )
-                self._files.append(os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape"))
+                self._files.append(
+                    os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape")
+                )
             except OSError as error:
                 self.__exit__()
-                raise UsageError(f"the report {target} cannot be written: {error.strerror}") from error
+                raise UsageError(
+                    f"the report {target} cannot be written: {error.strerror}"
+                ) from error
         return self
 
     def write(self, line: Line) -> None:

@@ -19,7 +19,14 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from penstock.core.errors import Effect, PenstockError, Refused, RunStopped
-from penstock.core.events import PlanComplete, Planned as PlannedEvent, TransferEnded, TransferStarted
+from penstock.core.events import (
+    PlanComplete,
+    TransferEnded,
+    TransferStarted,
+)
+from penstock.core.events import (
+    Planned as PlannedEvent,
+)
 from penstock.core.lifecycle import State
 from penstock.core.model import Identity
 from penstock.core.report import Line, Summary
@@ -370,7 +377,7 @@ def _known(row: Row) -> Ended:
 def proved_rows(
     transfers: Sequence[Transfer], rows: Sequence[Row | None], choices: Choices
 ) -> list[bool]:
-    """Which transfers the ledger proves, and nothing seen since speaks against. Blocks: it stats."""
+    """Which transfers the ledger proves, with nothing seen since against it. Blocks: it stats."""
     return [
         row is not None and _is_proved(transfer, row, choices)
         for transfer, row in zip(transfers, rows, strict=True)

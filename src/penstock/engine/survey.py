@@ -68,8 +68,7 @@ def walk_local(root: str, *, follow: bool) -> Iterator[list[LocalFile]]:
             if stat.S_ISREG(status.st_mode):
                 found.append(LocalFile(entry.path, relative, fingerprint_of(status)))
             elif stat.S_ISDIR(status.st_mode) and (
-                not entry.is_symlink()
-                or (follow and (status.st_dev, status.st_ino) not in inside)
+                not entry.is_symlink() or (follow and (status.st_dev, status.st_ino) not in inside)
             ):
                 deeper.append((entry.path, relative, inside))
         pending.extend(reversed(deeper))
@@ -146,16 +145,14 @@ class Surveyor:
     async def pages_of(
         self, place: Place
     ) -> AsyncIterator[tuple[list[RemoteFile], list[RemoteFolder]]]:
-        """What is new on each page of one folder, until the listing is whole. Each id comes once."""
+        """What is new on each page of a folder, until the listing is whole. Each id comes once."""
         seen: set[str] = set()
         for listing in range(1, LISTINGS + 1):
             ids: set[str] = set()
             totals: set[int] = set()
             cursor: str | None = None
             while True:
-                page = await self._exchange.run(
-                    self._exchange.platform.list_page(place, cursor)
-                )
+                page = await self._exchange.run(self._exchange.platform.list_page(place, cursor))
                 self.pages += 1
                 ids.update(file.id for file in page.files)
                 ids.update(folder.id for folder in page.folders)
@@ -193,7 +190,7 @@ class Surveyor:
         deliver: Callable[[tuple[str, ...], list[RemoteFile]], Awaitable[None]],
         prunes: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """Delivers files below a folder as pages bring them, with their folders' names from the root.
+        """Delivers files below a folder as pages bring them, with the names of their folders.
 
         Several folders are listed at once; `prunes` says which need not be.
         """

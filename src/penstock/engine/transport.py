@@ -63,7 +63,7 @@ class _RopeBody(payload.Payload):
         self.sent = 0
         self.failure: BaseException | None = None
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's
         """No text; aiohttp asks for one only to print it."""
         return repr(self._request)
 
@@ -72,7 +72,9 @@ class _RopeBody(payload.Payload):
         await self.write_with_length(writer, None)
 
     async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002 - aiohttp's
     ) -> None:
         """The whole rope is written; its length was announced."""
         try:
@@ -149,8 +151,10 @@ class Transport:
     ) -> Response:
         """The answer to one request, its body in memory or in the request's sink.
 
-        `on_leave` is called when a connection is had and the request is about to leave. Raises `NotSent` where no
-        connection was had, `AnswerLost` where it may have been done, `AnswerUnusable` or
+        `on_leave` is called when a connection is had and the request is about to leave.
+
+        Raises `NotSent` where no connection was had, `AnswerLost` where it may have been done,
+        `AnswerUnusable` or
         `RemoteChanged` where the head of the answer, or its length, is not what was asked for,
         and what reading or writing the local file raises. Cancelled, it leaves the connection
         closed and the sink's bytes unclaimed.
@@ -184,9 +188,11 @@ class Transport:
         head = Headers((name, value) for name, value in answer.headers.items())
         sent = body.sent if body is not None else 0
         digests = body.digests.hex() if body is not None else {}
-        if request.sink is None or answer.status not in request.accept:
+        pours = request.sink is not None and 200 <= answer.status < 300  # noqa: PLR2004
+        if not pours or answer.status not in request.accept:
             content = await _bounded(answer, request)
             return Response(answer.status, head, content, digests, sent=sent)
+        assert request.sink is not None
         check_head(request, answer.status, head)
         writer = SliceWriter(request.sink, request.digests)
         try:

@@ -202,7 +202,7 @@ class UploadRun:
     async def _weigh_remote(
         self, remote: RemoteFile, size: int
     ) -> tuple[str | None, dict[str, str]]:
-        """What proves that the platform holds our bytes, and their digests; None where nothing does."""
+        """What proves that the platform holds our bytes, if anything does, and their digests."""
         headers = (await self._probe(remote)).headers
         tag, path = read_tag(headers), self._transfer.local_path
         stated = {
@@ -263,7 +263,7 @@ class UploadRun:
         return await self._context.folders.ensure(folder)
 
     async def _begin(self, target: Target) -> Upload:
-        """The upload to send parts to: the one under way, the one an intent led to, or a new one."""
+        """The upload to send to: the one under way, the one an intent led to, or a new one."""
         ledger, row = self._context.ledger, self._row
         if row.upload_id is not None and row.part_size is not None:
             return Upload(row.upload_id, row.part_size, row.parallel)
@@ -287,9 +287,7 @@ class UploadRun:
             part_size=part_size,
             made_at=made_at,
         )
-        flow = self._exchange.platform.create_upload(
-            target, part_size, overwrite=self._overwrite
-        )
+        flow = self._exchange.platform.create_upload(target, part_size, overwrite=self._overwrite)
         try:
             upload = await self._exchange.run(flow, tally=self._tally)
         except AnswerLost:
@@ -309,8 +307,9 @@ class UploadRun:
         return upload
 
     async def _known_receipts(self, parts: tuple[Part, ...]) -> dict[int, Receipt]:
-        """Receipts of parts cut as they are now. What a receipt says was sent is still the source's:
-        its fingerprint is the one they were taken under.
+        """Receipts of parts cut as they are now.
+
+        What a receipt says was sent is still the source's: the fingerprint has not changed.
         """
         cut_now = {(part.number, part.offset, part.length) for part in parts}
         return {
@@ -322,7 +321,7 @@ class UploadRun:
     async def _put_all(
         self, upload: Upload, missing: list[Part], receipts: dict[int, Receipt]
     ) -> None:
-        """Every missing part sent; so many at once, or one after another where the platform says so."""
+        """Every missing part sent; so many at once, or in order where the platform says so."""
 
         async def put(part: Part) -> None:
             receipt = await self._put(upload, part)
@@ -354,7 +353,9 @@ class UploadRun:
             return await self._exchange.run(flow, tally=self._tally, progress=self._progress)
         except Refused as refused:
             if refused.status in {404, 410}:
-                raise UploadGone(f"the upload of {self._transfer.source} is gone: {refused}") from refused
+                raise UploadGone(
+                    f"the upload of {self._transfer.source} is gone: {refused}"
+                ) from refused
             raise
 
     async def _digest_whole(self, size: int) -> None:
@@ -378,7 +379,9 @@ class UploadRun:
         flow = self._exchange.platform.complete_upload(upload, target, receipts, reports=reports)
         completed = await self._exchange.run(flow, tally=self._tally)
         if completed is None:
-            raise UploadGone(f"the upload of {self._transfer.source} is gone, and no file came of it")
+            raise UploadGone(
+                f"the upload of {self._transfer.source} is gone, and no file came of it"
+            )
         if completed.reported:
             await ledger.remember_fact(endpoint, NEEDS_REPORTS, "yes")
         if completed.file.size not in {None, target.size}:
@@ -396,9 +399,7 @@ class UploadRun:
             raise
         return await self._end(completed.file, proved_by, receipts)
 
-    async def _prove(
-        self, file: RemoteFile, receipts: list[Receipt], *, asked: bool
-    ) -> str | None:
+    async def _prove(self, file: RemoteFile, receipts: list[Receipt], *, asked: bool) -> str | None:
         """What proves the completed file; None where nothing does. Raises `DigestMismatch`."""
         if self._distrusted:
             await self._read_back(file, receipts)
@@ -462,9 +463,7 @@ class UploadRun:
                     actual=answer.digests["md5"],
                 )
 
-    async def _end(
-        self, file: RemoteFile, proved_by: str | None, receipts: list[Receipt]
-    ) -> Ended:
+    async def _end(self, file: RemoteFile, proved_by: str | None, receipts: list[Receipt]) -> Ended:
         state = State.VERIFIED if proved_by is not None else State.UNVERIFIED
         digests = self._whole or {"md5": receipts[0].md5}
         if len(receipts) == 1 and set(self._names()) - set(digests):
@@ -504,7 +503,7 @@ class UploadRun:
         self._row = await self._fresh_row()
 
     async def _abort(self) -> None:
-        """The upload this transfer began is aborted; trouble in doing so is not the failure's cause."""
+        """The upload this transfer began is aborted. Trouble in doing so hides no cause."""
         with anyio.move_on_after(_GRACE_S):
             try:
                 await abandon(self._context, await self._fresh_row())

@@ -6,7 +6,8 @@ storage and cost nothing. Listings bring neither digests nor URLs. Nothing here 
 what a page already said.
 
 Sources, by short name: [REF] docs.sevenbridges.com/reference; [CGC] docs.cancergenomicscloud.org;
-[PY] sevenbridges-python 2.11.2; [R] sevenbridges2 for R; [RL] docs.sevenbridges.com/docs/api-rate-limit.
+[PY] sevenbridges-python 2.11.2; [R] sevenbridges2 for R; [RL] docs.sevenbridges.com, "API rate
+limit".
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from penstock.core.errors import (
     Refused,
 )
 from penstock.core.model import (
+    MIB,
     NO_AUTH,
     Completed,
     FileSlice,
     Flow,
     Found,
     Lease,
-    MIB,
     OpenUpload,
     Origin,
     Page,
@@ -80,6 +81,7 @@ LONGEST_NAME = 255
 
 _FIELDS = "id,name,type,size,modified_on"
 _HOW_OFTEN_TO_ASK = 3
+_LONGEST_NUMBER = 18  # digits: more would be no count of anything
 
 # Meaning of the platform's own codes, which decide before the HTTP status does.
 # Source: [REF] "API status codes"; 5xxx and 8xxx from the R client's table.
@@ -188,7 +190,7 @@ class SevenBridges:
         return Found(place, file=_remote_file(item))
 
     def _named(self, folder: Place, name: str) -> Flow[list[JsonObject]]:
-        """The entries of a folder that have exactly this name. Source: [REF] "List files", `name`."""
+        """A folder's entries that have exactly this name. Source: [REF] "List files", `name`."""
         query = [*self._of(folder), ("name", name), ("limit", "100"), ("fields", _FIELDS)]
         answer = JsonObject.of((yield self._api("GET", "/files", query)), "file listing")
         return [item for item in answer.objects("items") if item.text("name") == name]
@@ -198,12 +200,19 @@ class SevenBridges:
         return JsonObject.of((yield self._api("GET", path)), "file details")
 
     def list_page(self, place: Place, cursor: str | None) -> Flow[Page]:
-        """100 entries of one folder. The server's own next links are known to be malformed, so
-        offsets are built here. Source: [REF] "List files"; [PY] for `X-Total-Matching-Query`.
+        """100 entries of one folder.
+
+        The server's own next links are known to be malformed, so offsets are built here.
+        Source: [REF] "List files"; [PY] for `X-Total-Matching-Query`.
         """
         offset = int(cursor) if cursor is not None else 0
         size = self._traits.page_size
-        query = [*self._of(place), ("limit", str(size)), ("offset", str(offset)), ("fields", _FIELDS)]
+        query = [
+            *self._of(place),
+            ("limit", str(size)),
+            ("offset", str(offset)),
+            ("fields", _FIELDS),
+        ]
         response = yield self._api("GET", "/files", query)
         items = list(JsonObject.of(response, "file listing").objects("items"))
         folders = tuple(
@@ -221,8 +230,10 @@ class SevenBridges:
         )
 
     def describe(self, file_ids: Sequence[str]) -> Flow[Mapping[str, RemoteFile]]:
-        """Files as they are described in bulk, by id. Source: [CGC] "Get details of multiple
-        files": at most 100 ids, each answered with a resource or an error.
+        """Files as they are described in bulk, by id.
+
+        Source: [CGC] "Get details of multiple files": at most 100 ids, each answered with
+        a resource or an error.
         """
         body = json.dumps({"file_ids": list(file_ids)}).encode()
         answer = JsonObject.of(
@@ -327,9 +338,7 @@ class SevenBridges:
     ) -> Flow[Response]:
         """One range, from the storage."""
         return (
-            yield ranged_get(
-                lease, part, sink, total=total, validator=validator, digests=digests
-            )
+            yield ranged_get(lease, part, sink, total=total, validator=validator, digests=digests)
         )
 
     # -- uploads ----------------------------------------------------------------------------
@@ -355,7 +364,9 @@ class SevenBridges:
             answer = JsonObject.of((yield request), "new upload")
         except Refused as refused:
             if refused.code in _EXISTS_CODES or (refused.status == 409 and refused.code != 8006):  # noqa: PLR2004
-                raise Conflict(f"{target.name!r} exists at the destination ({refused})") from refused
+                raise Conflict(
+                    f"{target.name!r} exists at the destination ({refused})"
+                ) from refused
             raise
         size = answer.whole_or_none("part_size") or part_size
         return Upload(answer.text("upload_id"), size, answer.get("parallel_uploads") is not False)
@@ -454,7 +465,9 @@ class SevenBridges:
                 if _is_gone(refused):
                     return (yield from self._find_completed(target, reported=bulk and not reports))
                 if refused.code in _EXISTS_CODES or refused.status == 409:  # noqa: PLR2004
-                    raise Conflict(f"{target.name!r} exists at the destination ({refused})") from refused
+                    raise Conflict(
+                        f"{target.name!r} exists at the destination ({refused})"
+                    ) from refused
                 if bulk or refused.status not in {400, 415, 422} or refused.effect.name == "RETRY":
                     raise
                 bulk = True
@@ -503,7 +516,9 @@ class SevenBridges:
         if place.id is not None:
             return [("parent", place.id)]
         if place.path or place.container.startswith("id="):
-            raise LocationError(f"the folder {place.path!r} of {place.container!r} was not looked up")
+            raise LocationError(
+                f"the folder {place.path!r} of {place.container!r} was not looked up"
+            )
         return [("project", place.container)]
 
     def _api(
@@ -578,10 +593,13 @@ def _codes(value: Any) -> frozenset[int]:  # noqa: ANN401 - foreign JSON
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
+    return (
+        int(text)
+        if text is not None and text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+        else None
+    )
 
 
 def _shown(message: str) -> str:
     """A foreign sentence as it may be printed: one line, of bounded length."""
     return " ".join(message.split())[:300]
-

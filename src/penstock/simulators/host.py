@@ -75,7 +75,7 @@ def json_reply(value: object, status: int = 200) -> Reply:
     )
 
 
-class Disconnected(Exception):  # noqa: N818 - it ends a call, and is no error
+class Disconnected(Exception):
     """The client went away, or the server is stopping."""
 
 

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving import Served, Shell
+
+PLACE = "cavatica:demo/project"
+
+
+def test_projects_then_folders_then_files_each_line_a_location(
+    served: Served, shell: Shell
+) -> None:
+    served.sim.add_file("demo/project", "raw/a file.txt", b"12345")
+    where, seen = "cavatica:", []
+    for _ in range(4):
+        ended = shell.run("list", where)
+        assert ended.returncode == 0, ended.stderr
+        (line,) = ended.stdout.splitlines()
+        where = line[line.index("cavatica:") :]
+        seen.append((line.split()[0], where))
+    assert seen[0] == ("project", PLACE)
+    assert seen[1] == ("folder", f"{PLACE}/raw/")
+    assert seen[2] == seen[3] == ("file", f"{PLACE}/raw/a file.txt")
+
+
+def test_json_is_an_object_a_line(served: Served, shell: Shell) -> None:
+    served.sim.add_file("demo/project", "raw/x", b"12345")
+    ended = shell.run("list", PLACE, "--recursive", "--json")
+    folder, file = (json.loads(line) for line in ended.stdout.splitlines())
+    assert list(file) == ["id", "kind", "location", "name", "size", "modified"]
+    assert (folder["kind"], folder["location"]) == ("folder", f"{PLACE}/raw/")
+    assert (file["kind"], file["location"], file["size"]) == ("file", f"{PLACE}/raw/x", 5)
+
+
+def test_a_name_that_cannot_be_pasted_is_listed_by_id(served: Served, shell: Shell) -> None:
+    number = served.sim.add_file("demo/project", "bad\x1b[2J", b"12345")
+    ended = shell.run("list", PLACE)
+    assert "\x1b" not in ended.stdout
+    assert f"cavatica:id={number}" in ended.stdout
+    assert "bad\\x1b[2J" in ended.stdout
+    again = shell.run("list", f"cavatica:id={number}")
+    assert again.returncode == 0
+
+
+def test_a_place_that_is_not_there_is_exit_2(shell: Shell) -> None:
+    for where in (f"{PLACE}/nothing", "cavatica:no/project", "nobody:x", "here"):
+        ended = shell.run("list", where)
+        assert (ended.returncode, ended.stdout) == (2, ""), where
+        assert ended.stderr.startswith("penstock: ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(served: Served, shell: Shell) -> None:
+    for number in range(300):
+        served.sim.add_file("demo/project", f"{number:03} {'x' * 200}", b"")
+    ended = shell.shell(f"PENSTOCK list {shlex.quote(PLACE)} | head -n 1")
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+
+
+def test_a_host_that_is_not_there_is_exit_3(shell: Shell) -> None:
+    ended = shell.run(
+        "copy",
+        shell.files(1),
+        f"{PLACE}/",
+        "--retries",
+        "0",
+        "--json",
+        PENSTOCK_CAVATICA_ENDPOINT="http://127.0.0.1:9/v2",
+    )
+    assert ended.returncode == 3
+    assert json.loads(ended.stdout)["verified"] == 0
+    assert ended.stderr.splitlines()[-1].startswith("penstock: ")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving import Served, Shell
+
+SECRET = "5ecre7-5ecre7-5ecre7"
+
+
+def test_every_profile_is_listed_with_where_its_token_is(bare: Shell) -> None:
+    (bare.folder / "token").write_text(SECRET)
+    (bare.folder / "config.toml").write_text(
+        "[profiles.mine]\n"
+        'platform = "sevenbridges"\n'
+        'endpoint = "https://example.org/v2"\n'
+        f'token = "file:{bare.folder}/token"\n'
+        'quota = "50/10s"\n'
+        "[profiles.other]\n"
+        'platform = "sevenbridges"\n'
+        'endpoint = "https://example.net/v2"\n'
+        'token = "env:NOT_SET_ANYWHERE"\n'
+    )
+    ended = bare.run("profiles", "list", "--config", "config.toml", PENSTOCK_CGC_TOKEN=SECRET)
+    assert ended.returncode == 0
+    lines = {line.split()[0]: line for line in ended.stdout.splitlines()}
+    assert {"cavatica", "bdc", "cgc", "sbg", "sbg-eu", "mine", "other"} <= set(lines)
+    assert "not set" in lines["cavatica"]
+    assert "set, env:PENSTOCK_CGC_TOKEN" in lines["cgc"]
+    assert "set, file:" in lines["mine"]
+    assert "50 per 10 s" in lines["mine"]
+    assert "not set: env:NOT_SET_ANYWHERE" in lines["other"]
+    assert SECRET not in ended.stdout + ended.stderr
+
+
+def test_one_profile_is_shown_without_its_token(shell: Shell, served: Served) -> None:
+    ended = shell.run("profiles", "show", "cavatica")
+    assert ended.returncode == 0
+    assert served.sim.endpoint in ended.stdout
+    assert "PENSTOCK_CAVATICA_QUOTA" in ended.stdout
+    assert served.sim.token not in ended.stdout
+
+
+def test_an_unknown_profile_is_exit_2_with_the_one_meant(bare: Shell) -> None:
+    for action in ("show", "check"):
+        ended = bare.run("profiles", action, "cavatca")
+        assert ended.returncode == 2
+        assert "did you mean 'cavatica'" in ended.stderr
+
+
+def test_a_good_token_is_said_to_be_by_one_request(shell: Shell, served: Served) -> None:
+    ended = shell.run("profiles", "check", "cavatica")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("cavatica: ok")
+    assert served.requests() == 1
+
+
+def test_a_missing_token_is_exit_2(bare: Shell) -> None:
+    ended = bare.run("profiles", "check", "cavatica")
+    assert ended.returncode == 2
+    assert ended.stdout == ""

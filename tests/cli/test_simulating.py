@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import shlex
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from serving import Shell
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_simulator_says_how_to_use_it_serves_and_ends_well(
+    bare: Shell, number: signal.Signals
+) -> None:
+    process = bare.start("simulate", "sevenbridges", "--quota", "500/20s")
+    assert process.stdout is not None
+    told = dict(process.stdout.readline().rstrip("\n").split(": ", 1) for _ in range(4))
+    assert list(told) == ["endpoint", "token", "project", "use"]
+    export = shlex.split(told["use"].partition(";")[0])
+    assert export[0] == "export"
+    environ = dict(setting.split("=", 1) for setting in export[1:])
+    assert environ["PENSTOCK_CAVATICA_QUOTA"] == "500/20s"
+    ended = bare.run("list", "cavatica:", **environ)
+    assert told["project"] in ended.stdout
+    process.send_signal(number)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_port_that_is_taken_is_exit_2(bare: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = bare.run("simulate", "sevenbridges", "--port", str(taken.getsockname()[1]))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("penstock: port ")
+    assert ended.stdout == ""
