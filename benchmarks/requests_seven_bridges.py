@@ -31,8 +31,8 @@ class Case:
     size: int
 
 
-FULL = (Case("200 × 64 KiB", 200, 64 * KIB), Case("1 × 256 MiB", 1, 256 * MIB))
-SMOKE = (Case("5 × 1 KiB", 5, KIB), Case("1 × 70 MiB", 1, 70 * MIB))
+FULL = (Case("200 x 64 KiB", 200, 64 * KIB), Case("1 x 256 MiB", 1, 256 * MIB))
+SMOKE = (Case("5 x 1 KiB", 5, KIB), Case("1 x 70 MiB", 1, 70 * MIB))
 
 
 @dataclass

@@ -10,12 +10,20 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import anyio
 
@@ -25,23 +33,22 @@ from penstock.core.errors import (
     PenstockError,
     Refused,
     RunStopped,
-    TableError,
     UsageError,
 )
 from penstock.core.events import Event, RunEnded, RunStarted
 from penstock.core.globs import Rule, select
-from penstock.core.lifecycle import State
-from penstock.core.locations import Local, Location, Remote, Url, parse
+from penstock.core.locations import Local, Remote
 from penstock.core.model import Page, Place
-from penstock.core.plan import Cost, check_part_size, estimate
+from penstock.core.plan import check_part_size, estimate
 from penstock.core.report import Line, Summary
-from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
-from penstock.core.transfers import Choices, Compare, DownTransfer, OnConflict, UpTransfer
-from penstock.core.units import parse_duration, parse_size
+from penstock.core.transfers import Choices
+from penstock.core.units import parse_duration
+from penstock.costing import Costing, missing_folders
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
-from penstock.engine.files import hop, new_digest
+from penstock.engine.files import hop
 from penstock.engine.folders import Folders as RemoteFolders
+from penstock.engine.groups import task_group
 from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
 from penstock.engine.planner import (
@@ -49,7 +56,6 @@ from penstock.engine.planner import (
     DownloadPlanner,
     Planned,
     Selecting,
-    Unmoved,
     UploadPlanner,
 )
 from penstock.engine.reports import ReportWriter
@@ -59,14 +65,12 @@ from penstock.engine.scheduler import (
     Scheduler,
     Stop,
     TooManyFailures,
-    proved_rows,
 )
 from penstock.engine.slots import SqliteSlotStore
 from penstock.engine.survey import Surveyor, no_such_place
 from penstock.engine.upload import abandon
+from penstock.jobs import Job, path_of, read_choices, read_job, read_location, rules_of
 from penstock.session import Folders, Session, ledger_in, open_session, platform_of
-
-T = TypeVar("T")
 
 # Bytes a second a plan reckons with where no earlier run has measured any. A guess.
 ASSUMED_RATE = 50_000_000
@@ -134,22 +138,6 @@ class Entry:
     modified: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A command, read: what goes where, through which profile."""
-
-    sources: tuple[Local | Remote, ...]
-    destination: Local | Remote
-    profile: str
-    rows: tuple[ManifestRow, ...] | None = None
-    rows_root: str = "."
-
-    @property
-    def uploads(self) -> bool:
-        """Whether files go to the platform."""
-        return isinstance(self.destination, Remote)
-
-
 def _folders(state: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Folders:
     own = state_dir(environ)
     return Folders(Path(state) if state is not None else own, own)
@@ -159,138 +147,9 @@ def _settings(config: str | os.PathLike[str] | None, environ: Mapping[str, str])
     return load(environ, config_file=Path(config) if config is not None else None)
 
 
-def _enum(kind: Callable[[str], T], value: str, option: str, known: Iterable[str]) -> T:
-    try:
-        return kind(value)
-    except ValueError:
-        raise UsageError(f"{option} is one of {', '.join(known)}, not {value!r}") from None
-
-
-def _choices(
-    compare: str,
-    on_conflict: str,
-    strict: bool,  # noqa: FBT001 - an option, passed on
-    checksum: Sequence[str],
-    part_size: int | str | None,
-    partial_dir: str | os.PathLike[str] | None,
-    times: bool,  # noqa: FBT001
-) -> Choices:
-    names = (checksum,) if isinstance(checksum, str) else tuple(checksum)
-    for name in names:
-        try:
-            if new_digest(name).digest_size == 0:
-                raise UsageError(f"the digest {name} has no fixed length and cannot be reported")
-        except ValueError:
-            raise UsageError(
-                f"no digest is called {name!r} here; sha256, sha1, md5 and sha512 always are"
-            ) from None
-    size = parse_size(part_size) if part_size is not None else None
-    if size is not None and size < 1:
-        raise UsageError("a part size is at least one byte")
-    return Choices(
-        compare=_enum(Compare, compare, "compare", (c.value for c in Compare)),
-        on_conflict=_enum(OnConflict, on_conflict, "on_conflict", (c.value for c in OnConflict)),
-        strict=strict,
-        checksums=names,
-        part_size=size,
-        partial_dir=os.path.abspath(partial_dir) if partial_dir is not None else None,  # noqa: PTH100
-        times=times,
-    )
-
-
-async def _job(
-    locations: Sequence[str | os.PathLike[str]],
-    settings: Settings,
-    manifest: str | os.PathLike[str] | None,
-    encoding: str | None,
-    only_status: str | None,
-) -> _Job:
-    """The command as a job.
-
-    Raises `UsageError` for a combination that cannot be: nothing is asked to find out.
-    """
-    parsed = [_location(os.fspath(text), settings) for text in locations]
-    least = 1 if manifest is not None else 2
-    if len(parsed) < least:
-        raise UsageError("a copy needs at least one SOURCE and a DESTINATION")
-    *sources, destination = parsed
-    rows = None
-    root = str(Path(manifest).parent) if manifest is not None else "."
-    if manifest is not None:
-        rows = await hop(_read_rows, Path(manifest), encoding, only_status)
-        if len(sources) > 1:
-            raise UsageError("with a manifest, give no SOURCE, or the one its paths are below")
-        if sources and isinstance(sources[0], Local):
-            root = sources[0].path
-    remote = [source for source in sources if isinstance(source, Remote)]
-    if isinstance(destination, Remote):
-        if remote:
-            raise UsageError(
-                "from platform to platform is not possible yet: copy to a local folder first"
-            )
-        return _Job(tuple(sources), destination, destination.profile, rows, root)
-    if len(remote) < len(sources):
-        raise UsageError(
-            "neither side is a platform: write PROFILE:PATH for one (profiles: "
-            f"{', '.join(sorted(settings.profiles))})"
-        )
-    profiles = {source.profile for source in remote} or _profiles_in(rows or (), settings)
-    if len(profiles) != 1:
-        raise UsageError(
-            "a run fetches from one profile"
-            + (
-                f", not from {', '.join(sorted(profiles))}"
-                if profiles
-                else ": name one as a SOURCE"
-            )
-        )
-    return _Job(tuple(remote), destination, profiles.pop(), rows, root)
-
-
-def _profiles_in(rows: Iterable[ManifestRow], settings: Settings) -> set[str]:
-    found = set()
-    for row in rows:
-        if ":" in row.source:
-            location = parse(row.source, settings.profiles)
-            if isinstance(location, Remote):
-                found.add(location.profile)
-    return found
-
-
-def _location(text: str, settings: Settings) -> Local | Remote:
-    location: Location = parse(text, settings.profiles)
-    if isinstance(location, Url):
-        raise UsageError(f"{location.redacted}: plain URLs cannot be copied by this version")
-    return location
-
-
-def _read_rows(
-    path: Path, encoding: str | None, only_status: str | None
-) -> tuple[ManifestRow, ...]:
-    try:
-        with path.open("rb") as file:
-            chunks = iter(lambda: file.read(1 << 20), b"")
-            rows = read_manifest(
-                decode_lines(chunks, encoding=encoding, table=str(path)), table=str(path)
-            )
-            return tuple(only(rows, only_status) if only_status is not None else rows)
-    except OSError as error:
-        raise TableError(f"the manifest {path} cannot be read: {error.strerror}") from error
-
-
-def _rules(
-    rules: Sequence[Rule] | None, include: Sequence[str], exclude: Sequence[str]
-) -> tuple[Rule, ...]:
-    if rules is not None:
-        return tuple(rules)
-    included = (include,) if isinstance(include, str) else include
-    excluded = (exclude,) if isinstance(exclude, str) else exclude
-    return (*(Rule(True, p) for p in included), *(Rule(False, p) for p in excluded))
-
-
 @asynccontextmanager
 async def _prepared(
-    job: _Job,
+    job: Job,
     settings: Settings,
     folders: Folders,
     *,
@@ -315,14 +174,14 @@ async def _prepared(
 
 
 async def _planner(
-    job: _Job,
+    job: Job,
     settings: Settings,
     session: Session,
     surveyor: Surveyor,
     selecting: Selecting,
     choices: Choices,
     deliver: Deliver,
-) -> tuple[Callable[[], object], RemoteFolders | None]:
+) -> tuple[Callable[[], Awaitable[None]], RemoteFolders | None]:
     """What plans the job when called, and the remote folders it sends to."""
     common = (job.profile, session.exchange, surveyor, selecting, session.clock, deliver)
     if isinstance(job.destination, Remote):
@@ -339,9 +198,9 @@ async def _planner(
     down = DownloadPlanner(*common, profiles=settings.profiles)
     remote = [source for source in job.sources if isinstance(source, Remote)]
     local = job.destination
-    if local.folder_like or len(remote) > 1 or job.rows is not None:
-        if await hop(Path(local.path).is_file):
-            raise UsageError(f"{local} is a file; a folder is needed there")
+    needs_folder = local.folder_like or len(remote) > 1 or job.rows is not None
+    if needs_folder and await hop(Path(local.path).is_file):
+        raise UsageError(f"{local} is a file; a folder is needed there")
     if job.rows is not None:
         rows, root = job.rows, remote[0] if remote else None
         return (lambda: down.plan_rows(rows, root, local)), None
@@ -391,78 +250,110 @@ async def copy(
     """
     environ = os.environ if environ is None else environ
     settings = _settings(config, environ)
-    choices = _choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
+    choices = read_choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
     selecting = Selecting(
-        select(_rules(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
+        select(rules_of(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
     )
     if concurrency is not None and concurrency < 1:
         raise UsageError("the concurrency is at least 1")
-    job = await _job(locations, settings, manifest, encoding, only)
+    job = await read_job(locations, settings, manifest, encoding, only)
     profile = settings.profile(job.profile)
     if choices.part_size is not None and job.uploads:
         check_part_size(choices.part_size, platform_of(profile).traits)
-    folders = _folders(state, environ)
     emit = on_event or (lambda _: None)
     clock = Clock.running()
-    run = _run_id(clock)
-    stop = stop if stop is not None else Stop()
-    summary = Summary(run)
-    began_s = clock.now_s()
-    wanted = Path(report) if report is not None else None
-    shown = tuple(str(source) for source in job.sources)
-    stopped: PenstockError | None = None
+    run = _Run(
+        job=job,
+        id=_run_id(clock),
+        choices=choices,
+        selecting=selecting,
+        stop=stop if stop is not None else Stop(),
+        limits=Limits(max_failures, _files_at_once(concurrency)),
+        deadline_s=parse_duration(deadline) if deadline is not None else None,
+        report=Path(report) if report is not None else None,
+        folders=_folders(state, environ),
+        emit=emit,
+        clock=clock,
+    )
     async with _prepared(
-        job, settings, folders, emit=emit, clock=clock, concurrency=concurrency, retries=retries
+        job, settings, run.folders, emit=emit, clock=clock, concurrency=concurrency, retries=retries
     ) as (session, ledger, surveyor):
-        deliver_to = _Deliveries()
+        return await run.through(session, ledger, surveyor, settings)
+
+
+def _files_at_once(concurrency: int | None) -> int:
+    """Files under way at once: more than bodies, for small ones mostly wait for answers."""
+    return FILES_AT_ONCE if concurrency is None else min(FILES_AT_ONCE, max(2 * concurrency, 4))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One copy, from the first look at its destination to its report."""
+
+    job: Job
+    id: str
+    choices: Choices
+    selecting: Selecting
+    stop: Stop
+    limits: Limits
+    deadline_s: float | None
+    report: Path | None
+    folders: Folders
+    emit: Callable[[Event], None]
+    clock: Clock
+
+    async def through(
+        self, session: Session, ledger: Ledger, surveyor: Surveyor, settings: Settings
+    ) -> Report:
+        """The run's report; what stopped it is raised, with the report in its `report`."""
+        began_s, summary = self.clock.now_s(), Summary(self.id)
+        deliveries = _Deliveries()
         plan_all, remote_folders = await _planner(
-            job, settings, session, surveyor, selecting, choices, deliver_to
+            self.job, settings, session, surveyor, self.selecting, self.choices, deliveries
         )
-        emit(RunStarted(run, shown, str(job.destination)))
-        await ledger.begin_run(run, shown, str(job.destination))
+        shown = tuple(str(source) for source in self.job.sources)
+        self.emit(RunStarted(self.id, shown, str(self.job.destination)))
+        await ledger.begin_run(self.id, shown, str(self.job.destination))
         context = Context(
-            run,
+            self.id,
             session.exchange,
             ledger,
-            clock,
-            choices,
-            emit,
+            self.clock,
+            self.choices,
+            self.emit,
             OpenUploads(session.exchange, ledger),
             remote_folders,
         )
-        with ReportWriter(folders.state / "reports", run, wanted) as writer:
-            width = Limits(max_failures, max(FILES_AT_ONCE, 2 * (concurrency or 0)))
-            if concurrency is not None:
-                width.files_at_once = min(width.files_at_once, max(2 * concurrency, 4))
-            scheduler = Scheduler(context, summary, writer.write, stop, width)
 
-            async def planning(deliver: Deliver) -> None:
-                deliver_to.use(deliver)
-                await plan_all()  # type: ignore[misc]
+        async def planning(deliver: Deliver) -> None:
+            deliveries.use(deliver)
+            await plan_all()
 
+        stopped: RunStopped | None = None
+        with ReportWriter(self.folders.state / "reports", self.id, self.report) as writer:
+            scheduler = Scheduler(context, summary, writer.write, self.stop, self.limits)
             try:
-                await _until(deadline, stop, scheduler.run(planning))
-                if not stop.asked and remote_folders is not None:
-                    await _abort_orphans(context, job)
+                await _until(self.deadline_s, self.stop, scheduler.run(planning))
+                if not self.stop.asked and remote_folders is not None:
+                    await _abort_orphans(context, self.job)
             except RunStopped as error:
                 stopped = error
             finally:
-                _account(summary, session, clock.now_s() - began_s)
+                _account(summary, session, self.clock.now_s() - began_s)
                 with anyio.CancelScope(shield=True):
                     await _remember_rate(ledger, session, summary)
-                    await ledger.end_run(run, summary.json())
-        path = writer.path
-    emit(RunEnded(summary.json()))
-    if stopped is None and stop.asked:
-        stopped = Interrupted(
-            f"stopped ({stop.reason}): what is proved is kept; run the same command to carry on"
-        )
-    code = _exit_code(summary, stopped)
-    result = Report(summary, code, path)
-    if stopped is not None and not isinstance(stopped, TooManyFailures):
-        stopped.report = result  # type: ignore[attr-defined]
-        raise stopped
-    return result
+                    await ledger.end_run(self.id, summary.json())
+        self.emit(RunEnded(summary.json()))
+        if stopped is None and self.stop.asked:
+            stopped = Interrupted(
+                f"stopped ({self.stop.reason}): what is proved is kept; run the same command to "
+                "carry on"
+            )
+        report = Report(summary, _exit_code(summary, stopped), writer.path)
+        if stopped is not None and not isinstance(stopped, TooManyFailures):
+            stopped.report = report
+            raise stopped
+        return report
 
 
 class _Deliveries:
@@ -480,36 +371,28 @@ class _Deliveries:
         await self._deliver(batch)
 
 
-async def _until(deadline: float | str | None, stop: Stop, work: object) -> None:
+async def _until(deadline_s: float | None, stop: Stop, work: Coroutine[Any, Any, None]) -> None:
     """The work done, or asked to stop when the deadline passed."""
-    if deadline is None:
-        await work  # type: ignore[misc]
+    if deadline_s is None:
+        await work
         return
-    seconds = parse_duration(deadline)
 
     async def watch() -> None:
-        await anyio.sleep(seconds)
+        await anyio.sleep(deadline_s)
         stop.ask("the deadline passed")
-
-    from penstock.engine.groups import task_group  # noqa: PLC0415 - used by runs with a deadline only
 
     async with task_group() as group:
         group.start_soon(watch)
-        await work  # type: ignore[misc]
+        await work
         group.cancel_scope.cancel()
 
 
-async def _abort_orphans(context: Context, job: _Job) -> None:
+async def _abort_orphans(context: Context, job: Job) -> None:
     """Uploads of earlier runs of this job whose source is gone are aborted; none is left open."""
-    place = context.exchange.platform.place(_path_of(job.destination))
+    place = context.exchange.platform.place(path_of(job.destination))
     for row in await context.ledger.left_open(context.exchange.platform.endpoint, place.container):
         if not await hop(os.path.lexists, row.identity.local_path):
             await abandon(context, row)
-
-
-def _path_of(location: Local | Remote) -> str:
-    assert isinstance(location, Remote)
-    return f"id={location.id}" if location.id is not None else location.path
 
 
 def _account(summary: Summary, session: Session, seconds: float) -> None:
@@ -540,69 +423,6 @@ def _exit_code(summary: Summary, stopped: PenstockError | None) -> int:
 def _run_id(clock: Clock) -> str:
     at = datetime.fromtimestamp(clock.wall_at(), UTC)
     return f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-@dataclass(slots=True)
-class _Costing:
-    """Adds up what a plan delivers, as the ledger stands."""
-
-    session: Session
-    ledger: Ledger
-    choices: Choices
-    cost: Cost = field(default_factory=Cost)
-    proving: int = 0
-    new_folders: set[str] = field(default_factory=set)
-
-    async def deliver(self, batch: Sequence[Planned]) -> None:
-        """The batch is added."""
-        moving = [planned for planned in batch if not isinstance(planned, Unmoved)]
-        for planned in batch:
-            if isinstance(planned, Unmoved):
-                self.cost.skipped += planned.state is State.SKIPPED
-                self.cost.failed += planned.state is State.FAILED
-        rows = await self.ledger.lookup([transfer.identity for transfer in moving])
-        proved = await hop(proved_rows, moving, rows, self.choices)
-        for transfer, is_proved in zip(moving, proved, strict=True):
-            if is_proved:
-                self.cost.skipped += 1
-            elif isinstance(transfer, UpTransfer):
-                self._up(transfer)
-            else:
-                await self._down(transfer)
-
-    def _up(self, transfer: UpTransfer) -> None:
-        traits = self.session.exchange.platform.traits
-        existing = transfer.existing
-        if existing is not None and self._settles(existing.size == transfer.found.size):
-            return
-        self.cost.add_upload(transfer.found.size, traits, self.choices.part_size)
-        if transfer.folder.id is None and transfer.folder.path:
-            self.new_folders.add(transfer.folder.path)
-
-    async def _down(self, transfer: DownTransfer) -> None:
-        size = transfer.file.size or 0
-        exists = await hop(os.path.isfile, transfer.local_path)
-        if exists:
-            found = await hop(os.path.getsize, transfer.local_path)
-            if self._settles(found == transfer.file.size, by_manifest=bool(transfer.promised)):
-                return
-        self.cost.add_download(size, self.session.exchange.platform.traits)
-
-    def _settles(self, same_size: bool, *, by_manifest: bool = False) -> bool:  # noqa: FBT001
-        """Whether a file that is there already is not moved, as far as a plan can tell."""
-        if same_size:
-            if self.choices.compare is Compare.DIGEST and not by_manifest:
-                self.proving += 1
-                self.cost.api_requests += 1
-            self.cost.skipped += 1
-            return True
-        if self.choices.on_conflict is OnConflict.SKIP:
-            self.cost.skipped += 1
-            return True
-        if self.choices.on_conflict is OnConflict.FAIL:
-            self.cost.failed += 1
-            return True
-        return False
 
 
 async def plan(
@@ -637,11 +457,11 @@ async def plan(
     """
     environ = os.environ if environ is None else environ
     settings = _settings(config, environ)
-    choices = _choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
+    choices = read_choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
     selecting = Selecting(
-        select(_rules(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
+        select(rules_of(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
     )
-    job = await _job(locations, settings, manifest, encoding, only)
+    job = await read_job(locations, settings, manifest, encoding, only)
     folders = _folders(state, environ)
     clock = Clock.running()
     emit = on_event or (lambda _: None)
@@ -651,15 +471,15 @@ async def plan(
         traits = session.exchange.platform.traits
         if choices.part_size is not None and job.uploads:
             check_part_size(choices.part_size, traits)
-        costing = _Costing(session, ledger, choices)
+        costing = Costing(session, ledger, choices)
         plan_all, remote_folders = await _planner(
             job, settings, session, surveyor, selecting, choices, costing.deliver
         )
-        await plan_all()  # type: ignore[misc]
+        await plan_all()
         known = await ledger.fact(session.exchange.platform.endpoint, _RATE)
         spent = session.exchange.total.api_requests
     cost = costing.cost
-    new = _missing_folders(costing.new_folders, remote_folders)
+    new = missing_folders(costing.new_folders, remote_folders)
     requests = cost.api_requests + len(new) + spent
     quota, window_s = session.profile.quota or (traits.quota, traits.window_s)
     rate = int(known) if known is not None else ASSUMED_RATE
@@ -686,17 +506,6 @@ async def plan(
     )
 
 
-def _missing_folders(wanted: Iterable[str], known: RemoteFolders | None) -> set[str]:
-    """Every folder that must be made, those on the way included."""
-    missing: set[str] = set()
-    for folder in wanted:
-        path = folder
-        while path and (known is None or known.known(path) is None):
-            missing.add(path)
-            path = path.rpartition("/")[0]
-    return missing
-
-
 async def list_(
     location: str,
     *,
@@ -714,20 +523,20 @@ async def list_(
     """
     environ = os.environ if environ is None else environ
     settings = _settings(config, environ)
-    where = _location(location, settings)
+    where = read_location(location, settings)
     if not isinstance(where, Remote):
         raise UsageError(f"{location} is a local path; list takes PROFILE:PATH")
     entries: list[Entry] = []
     take = on_entry or entries.append
     folders, clock, emit = _folders(state, environ), Clock.running(), on_event or (lambda _: None)
-    job = _Job((where,), Local("."), where.profile)
+    job = Job((where,), Local("."), where.profile)
     async with _prepared(
         job, settings, folders, emit=emit, clock=clock, concurrency=None, retries=None
     ) as (session, _, surveyor):
         if where.id is None and not where.path:
             await _list_containers(session, where.profile, take)
             return entries
-        place = session.exchange.platform.place(_path_of(where))
+        place = session.exchange.platform.place(path_of(where))
         found = await surveyor.find(place)
         base = str(where).rstrip("/")
         if found.missing:

@@ -33,7 +33,7 @@ class Screen(Console):
     """A console whose broken pipe is the caller's to deal with."""
 
     def on_broken_pipe(self) -> None:
-        """Raises it; rich would end the process, and close standard output, which is not its own."""
+        """Raises it; rich would end the process, and close standard output too."""
         raise BrokenPipeError
 
 

@@ -30,6 +30,7 @@ nor the query of a presigned URL may ever be part of one: pass URLs through `red
 from __future__ import annotations
 
 import enum
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -76,9 +77,14 @@ class TableError(UsageError):
 
 
 class RunStopped(PenstockError):
-    """A cause that every transfer shares; the run ends once, not a file at a time."""
+    """A cause that every transfer shares; the run ends once, not a file at a time.
+
+    `report` is what became of each transfer until then (a `penstock.Report`), None where the run
+    had not begun.
+    """
 
     effect = Effect.STOP_RUN
+    report: Any = None
 
 
 class Interrupted(RunStopped):

@@ -26,13 +26,12 @@ from penstock.core.errors import (
     LeaseExpired,
     RemoteChanged,
     SourceMissing,
-    TransferError,
     Unproved,
 )
 from penstock.core.events import BytesMoved
 from penstock.core.lifecycle import State
 from penstock.core.model import MIB, Fingerprint, Headers, Lease, Part, Receipt, RemoteFile
-from penstock.core.plan import MOST_AHEAD, WHOLE_DOWNLOAD, cut, range_size
+from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.proof import (
     Finding,
     Tag,
@@ -50,6 +49,7 @@ from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
+from penstock.engine.front import Front
 from penstock.engine.groups import each, task_group
 from penstock.engine.ledger import Row
 
@@ -356,7 +356,7 @@ class Download:
         if resume and had == size:
             done = await self._recheck(partial, parts)
         tag = read_tag(Headers({"etag": validator} if validator else {}))
-        front = _Front(partial, size, part_size, self._names(), self._likely_block(tag, size))
+        front = Front(partial, size, part_size, self._names(), self._likely_block(tag, size))
         for number in done:
             front.arrived(number)
         seen: list[Headers] = []
@@ -562,85 +562,6 @@ class Download:
 
     def _progress(self, size: int) -> None:
         self._context.emit(BytesMoved(self._transfer.source, size))
-
-
-class _Front:
-    """Digests of a file's contiguous front, read from the page cache as ranges arrive.
-
-    `block_md5s` are the MD5s of its blocks, for an ETag `hex-N`.
-    """
-
-    def __init__(
-        self, path: str, size: int, part_size: int, names: set[str], block: int | None
-    ) -> None:
-        self._path = path
-        self._size = size
-        self._part_size = part_size
-        self._whole = files.Digests(names)
-        self.block = block
-        self._block_digest = files.new_digest("md5")
-        self.block_md5s: list[str] = []
-        self._arrived: set[int] = set()
-        self._position = 0
-        self._moved = anyio.Event()
-
-    def arrived(self, number: int) -> None:
-        """A range's bytes are on the disk."""
-        self._arrived.add(number)
-        self._stir()
-
-    async def near(self, offset: int) -> None:
-        """Waits until `offset` is not too far ahead of what is digested."""
-        while offset >= self._position + MOST_AHEAD:
-            await self._moved.wait()
-
-    async def follow(self) -> None:
-        """Returns when the whole file is digested."""
-        while self._position < self._size:
-            number = self._position // self._part_size + 1
-            if number not in self._arrived:
-                await self._moved.wait()
-                continue
-            end = min(number * self._part_size, self._size)
-            length = min(_DIGEST_AT_ONCE, end - self._position)
-            await hop(self._digest, self._position, length)
-            self._position += length
-            self._stir()
-        if self.block is not None and len(self.block_md5s) < -(-self._size // self.block):
-            self.block_md5s.append(self._block_digest.hexdigest())
-
-    def digests(self) -> dict[str, str]:
-        """Digests of the whole file, in hex."""
-        return self._whole.hex()
-
-    def _stir(self) -> None:
-        moved, self._moved = self._moved, anyio.Event()
-        moved.set()
-
-    def _digest(self, offset: int, length: int) -> None:
-        with Path(self._path).open("rb") as file:
-            descriptor, end = file.fileno(), offset + length
-            while offset < end:
-                data = os.pread(descriptor, min(files.READ_SIZE, end - offset), offset)
-                if not data:
-                    raise TransferError(f"{self._path} was made shorter by another program")
-                self._whole.update(data)
-                self._digest_block(data, offset)
-                offset += len(data)
-
-    def _digest_block(self, data: bytes, offset: int) -> None:
-        if self.block is None:
-            return
-        view = memoryview(data)
-        while view:
-            room = self.block - offset % self.block
-            piece = view[:room]
-            self._block_digest.update(piece)
-            offset += len(piece)
-            view = view[room:]
-            if offset % self.block == 0:
-                self.block_md5s.append(self._block_digest.hexdigest())
-                self._block_digest = files.new_digest("md5")
 
 
 def free_name(path: str) -> str:

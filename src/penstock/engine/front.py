@@ -1,0 +1,99 @@
+"""Digests of a file that arrives in ranges: they follow its contiguous front.
+
+What is digested comes from the page cache, where it was just written; nothing is read twice from
+the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+
+from penstock.core.errors import TransferError
+from penstock.core.model import MIB
+from penstock.core.plan import MOST_AHEAD
+from penstock.engine import files
+from penstock.engine.files import hop
+
+_DIGEST_AT_ONCE = 8 * MIB
+
+
+class Front:
+    """Digests of a file's contiguous front, read from the page cache as ranges arrive.
+
+    `block_md5s` are the MD5s of its blocks, for an ETag `hex-N`.
+    """
+
+    def __init__(
+        self, path: str, size: int, part_size: int, names: set[str], block: int | None
+    ) -> None:
+        self._path = path
+        self._size = size
+        self._part_size = part_size
+        self._whole = files.Digests(names)
+        self.block = block
+        self._block_digest = files.new_digest("md5")
+        self.block_md5s: list[str] = []
+        self._arrived: set[int] = set()
+        self._position = 0
+        self._moved = anyio.Event()
+
+    def arrived(self, number: int) -> None:
+        """A range's bytes are on the disk."""
+        self._arrived.add(number)
+        self._stir()
+
+    async def near(self, offset: int) -> None:
+        """Waits until `offset` is not too far ahead of what is digested."""
+        while offset >= self._position + MOST_AHEAD:
+            await self._moved.wait()
+
+    async def follow(self) -> None:
+        """Returns when the whole file is digested."""
+        while self._position < self._size:
+            number = self._position // self._part_size + 1
+            if number not in self._arrived:
+                await self._moved.wait()
+                continue
+            end = min(number * self._part_size, self._size)
+            length = min(_DIGEST_AT_ONCE, end - self._position)
+            await hop(self._digest, self._position, length)
+            self._position += length
+            self._stir()
+        if self.block is not None and len(self.block_md5s) < -(-self._size // self.block):
+            self.block_md5s.append(self._block_digest.hexdigest())
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the whole file, in hex."""
+        return self._whole.hex()
+
+    def _stir(self) -> None:
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
+
+    def _digest(self, offset: int, length: int) -> None:
+        with Path(self._path).open("rb") as file:
+            descriptor, end = file.fileno(), offset + length
+            while offset < end:
+                data = os.pread(descriptor, min(files.READ_SIZE, end - offset), offset)
+                if not data:
+                    raise TransferError(f"{self._path} was made shorter by another program")
+                self._whole.update(data)
+                self._digest_block(data, offset)
+                offset += len(data)
+
+    def _digest_block(self, data: bytes, offset: int) -> None:
+        if self.block is None:
+            return
+        view = memoryview(data)
+        while view:
+            room = self.block - offset % self.block
+            piece = view[:room]
+            self._block_digest.update(piece)
+            offset += len(piece)
+            view = view[room:]
+            if offset % self.block == 0:
+                self.block_md5s.append(self._block_digest.hexdigest())
+                self._block_digest = files.new_digest("md5")

@@ -1,0 +1,183 @@
+"""A command, read: what goes where, through which profile, chosen how.
+
+No platform is asked; of the disk only a manifest is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from penstock.config import Settings
+from penstock.core.errors import TableError, UsageError
+from penstock.core.globs import Rule
+from penstock.core.locations import Local, Location, Remote, Url, parse
+from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
+from penstock.core.transfers import Choices, Compare, OnConflict
+from penstock.core.units import parse_size
+from penstock.engine.files import hop, new_digest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command, read: what goes where, through which profile."""
+
+    sources: tuple[Local | Remote, ...]
+    destination: Local | Remote
+    profile: str
+    rows: tuple[ManifestRow, ...] | None = None
+    rows_root: str = "."
+
+    @property
+    def uploads(self) -> bool:
+        """Whether files go to the platform."""
+        return isinstance(self.destination, Remote)
+
+
+def path_of(location: Local | Remote) -> str:
+    """What a platform's `place` reads: the path, or `id=ID`."""
+    assert isinstance(location, Remote)
+    return f"id={location.id}" if location.id is not None else location.path
+
+
+def _enum(kind: Callable[[str], T], value: str, option: str, known: Iterable[str]) -> T:
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{option} is one of {', '.join(known)}, not {value!r}") from None
+
+
+def read_choices(
+    compare: str,
+    on_conflict: str,
+    strict: bool,  # noqa: FBT001 - an option, passed on
+    checksum: Sequence[str],
+    part_size: int | str | None,
+    partial_dir: str | os.PathLike[str] | None,
+    times: bool,  # noqa: FBT001
+) -> Choices:
+    """The choices options make.
+
+    Raises `UsageError` for a value that is none, and for a digest nobody can take.
+    """
+    names = (checksum,) if isinstance(checksum, str) else tuple(checksum)
+    for name in names:
+        try:
+            if new_digest(name).digest_size == 0:
+                raise UsageError(f"the digest {name} has no fixed length and cannot be reported")
+        except ValueError:
+            raise UsageError(
+                f"no digest is called {name!r} here; sha256, sha1, md5 and sha512 always are"
+            ) from None
+    size = parse_size(part_size) if part_size is not None else None
+    if size is not None and size < 1:
+        raise UsageError("a part size is at least one byte")
+    return Choices(
+        compare=_enum(Compare, compare, "compare", (c.value for c in Compare)),
+        on_conflict=_enum(OnConflict, on_conflict, "on_conflict", (c.value for c in OnConflict)),
+        strict=strict,
+        checksums=names,
+        part_size=size,
+        partial_dir=os.path.abspath(partial_dir) if partial_dir is not None else None,  # noqa: PTH100
+        times=times,
+    )
+
+
+async def read_job(
+    locations: Sequence[str | os.PathLike[str]],
+    settings: Settings,
+    manifest: str | os.PathLike[str] | None,
+    encoding: str | None,
+    only_status: str | None,
+) -> Job:
+    """The command as a job.
+
+    Raises `UsageError` for a combination that cannot be: nothing is asked to find out.
+    """
+    parsed = [read_location(os.fspath(text), settings) for text in locations]
+    least = 1 if manifest is not None else 2
+    if len(parsed) < least:
+        raise UsageError("a copy needs at least one SOURCE and a DESTINATION")
+    *sources, destination = parsed
+    rows = None
+    root = str(Path(manifest).parent) if manifest is not None else "."
+    if manifest is not None:
+        rows = await hop(_read_rows, Path(manifest), encoding, only_status)
+        if len(sources) > 1:
+            raise UsageError("with a manifest, give no SOURCE, or the one its paths are below")
+        if sources and isinstance(sources[0], Local):
+            root = sources[0].path
+    remote = [source for source in sources if isinstance(source, Remote)]
+    if isinstance(destination, Remote):
+        if remote:
+            raise UsageError(
+                "from platform to platform is not possible yet: copy to a local folder first"
+            )
+        return Job(tuple(sources), destination, destination.profile, rows, root)
+    if len(remote) < len(sources):
+        raise UsageError(
+            "neither side is a platform: write PROFILE:PATH for one (profiles: "
+            f"{', '.join(sorted(settings.profiles))})"
+        )
+    profiles = {source.profile for source in remote} or _profiles_in(rows or (), settings)
+    if len(profiles) != 1:
+        raise UsageError(
+            "a run fetches from one profile"
+            + (
+                f", not from {', '.join(sorted(profiles))}"
+                if profiles
+                else ": name one as a SOURCE"
+            )
+        )
+    return Job(tuple(remote), destination, profiles.pop(), rows, root)
+
+
+def _profiles_in(rows: Iterable[ManifestRow], settings: Settings) -> set[str]:
+    found = set()
+    for row in rows:
+        if ":" in row.source:
+            location = parse(row.source, settings.profiles)
+            if isinstance(location, Remote):
+                found.add(location.profile)
+    return found
+
+
+def read_location(text: str, settings: Settings) -> Local | Remote:
+    """A location this version can copy from or to.
+
+    Raises `UsageError` for a URL, and what `locations.parse` raises.
+    """
+    location: Location = parse(text, settings.profiles)
+    if isinstance(location, Url):
+        raise UsageError(f"{location.redacted}: plain URLs cannot be copied by this version")
+    return location
+
+
+def _read_rows(
+    path: Path, encoding: str | None, only_status: str | None
+) -> tuple[ManifestRow, ...]:
+    try:
+        with path.open("rb") as file:
+            chunks = iter(lambda: file.read(1 << 20), b"")
+            rows = read_manifest(
+                decode_lines(chunks, encoding=encoding, table=str(path)), table=str(path)
+            )
+            return tuple(only(rows, only_status) if only_status is not None else rows)
+    except OSError as error:
+        raise TableError(f"the manifest {path} cannot be read: {error.strerror}") from error
+
+
+def rules_of(
+    rules: Sequence[Rule] | None, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[Rule, ...]:
+    """The rules in their one order, or includes and then excludes."""
+    if rules is not None:
+        return tuple(rules)
+    included = (include,) if isinstance(include, str) else include
+    excluded = (exclude,) if isinstance(exclude, str) else exclude
+    return (*(Rule(True, p) for p in included), *(Rule(False, p) for p in excluded))
