@@ -139,8 +139,8 @@ def quota(sizes: Sizes) -> Iterator[Row]:
             f"{sizes.bound} uploads at {limit} in {window_s:g} s",
             f"{used:.1%} of {len(whole)} whole windows used",
             (
-                f"{place.sim.quota.refused} refused (429); last window after {took_s:.2f} s, at best "
-                f"{wanted_s:.2f} s; {time.time() - began:.1f} s in all"
+                f"{place.sim.quota.refused} refused (429); last window after {took_s:.2f} s, "
+                f"at best {wanted_s:.2f} s; {time.time() - began:.1f} s in all"
             ),
         )
 

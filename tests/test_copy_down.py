@@ -360,3 +360,31 @@ async def test_a_plan_moves_nothing_and_says_what_it_costs(world: World) -> None
     assert world.calls("GET", "/download_info") == 0
     report = await world.copy(f"{world.remote}/", world.home / "to")
     assert report.summary.api_requests["cavatica"] == plan.api_requests
+
+
+async def test_a_redirect_of_the_storage_is_a_new_request_without_any_token(
+    world: World,
+) -> None:
+    fill(world, {"f": b"12345"})
+    (lease,) = [world.sim.storage]
+    world.sim.faults.add(Fault(kind="redirect", host="storage", url=f"{lease.url}/elsewhere"))
+    report = await world.copy(f"{world.remote}/", world.home / "to")
+    assert report.exit_code in {0, 1}
+    assert any(e.path == "/elsewhere" and not e.has_token for e in world.sim.log)
+
+
+async def test_a_redirect_of_the_platform_is_not_followed(world: World) -> None:
+    fill(world, {"f": b"12345"})
+    world.sim.faults.add(
+        Fault(
+            kind="redirect",
+            host="api",
+            path="/download_info",
+            url=f"{world.sim.storage.url}/x",
+            times=None,
+        )
+    )
+    report = await world.copy(f"{world.remote}/", world.home / "to")
+    assert report.exit_code == 1
+    assert not any(e.path == "/x" for e in world.sim.log)
+    assert not world.sim.violations

@@ -483,3 +483,13 @@ async def test_twenty_alike_failures_stop_the_run(world: World) -> None:
     with pytest.raises(penstock.RunStopped, match="failed alike"):
         await world.copy(root, f"{world.remote}/")
     assert world.calls("POST", "/upload") < 100
+
+
+async def test_a_single_file_sent_to_its_name_again_is_known(world: World) -> None:
+    root = world.tree({"a.txt": b"a"})
+    for expected in ("verified", "skipped", "skipped"):
+        report = await world.copy(root / "a.txt", f"{world.remote}/sub/b.txt")
+        assert next(report.lines()).status == expected
+    await world.copy(f"{world.remote}/sub/b.txt", world.home / "back")
+    report = await world.copy(root / "a.txt", f"{world.remote}/sub/b.txt")
+    assert next(report.lines()).status == "skipped"

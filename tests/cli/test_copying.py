@@ -183,6 +183,18 @@ def test_the_first_interrupt_ends_the_run_in_good_order(tight: Served, tight_she
     assert "Traceback" not in err
 
 
+def test_an_interrupted_run_says_what_is_left_not_that_it_failed(
+    tight: Served, tight_shell: Shell
+) -> None:
+    args = ("copy", tight_shell.files(20), TO, "--deadline", "1", "--progress", "json", "-v")
+    ended = tight_shell.run(*args)
+    assert ended.returncode == 130
+    assert re.search(r"0 failed, [1-9][0-9]* not finished", ended.stdout)
+    *events, last = ended.stderr.splitlines()
+    assert last.startswith("penstock: stopped (the deadline passed)")
+    assert all(json.loads(event)["event"] for event in events)
+
+
 @pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,) * 2])
 def test_the_second_interrupt_ends_it_at_once(
     tight: Served, tight_shell: Shell, numbers: tuple[signal.Signals, ...]

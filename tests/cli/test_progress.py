@@ -80,6 +80,8 @@ def test_bars_are_drawn_on_ticks_only_and_no_name_reaches_the_terminal_raw() -> 
         watch(BytesMoved(name, 512))
     watch(QuotaWait("cavatica", 90.0))
     assert screen.tell() == before
+    watch(Note("above the bars"))
+    assert screen.tell() == before
     time.now_s += 1
     bars.tick()
     bars.close()
@@ -88,6 +90,7 @@ def test_bars_are_drawn_on_ticks_only_and_no_name_reaches_the_terminal_raw() -> 
     assert "[red]\\x1b]0;stolen\\x07" in drawn
     assert ESCAPE not in drawn
     assert "of 2 files" in drawn
+    assert "above the bars" in drawn
 
 
 def test_a_terminal_that_goes_away_ends_the_bars_and_nothing_else() -> None:

@@ -42,11 +42,13 @@ class Bars:
 
     # Five redraws a second: smooth to the eye, and little to a slow terminal.
     interval_s = 0.2
+    shows_events = False
 
     def __init__(self, tally: Tally, console: Console | None = None) -> None:
         self._tally = tally
         self._console = console or Screen(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
+        self._lines: list[str] = []
         self._spinner = Spinner("line")
 
     def start(self) -> None:
@@ -65,27 +67,34 @@ class Bars:
         """Nothing: events are drawn on the next tick."""
 
     def tick(self) -> None:
-        """The bars are as the tally is."""
+        """Lines that came since stand above; the bars are as the tally is."""
         if self._live is not None:
             live = self._live
+            self._print_lines()
             self._guarded(lambda: live.update(self._drawn(), refresh=True))
 
     def line(self, text: str) -> None:
-        """A line above the bars."""
+        """A line above the bars, on the next tick: each print draws the bars anew."""
         if self._live is None:
             terminal.say(text)
         else:
-            shown = Text(terminal.safe(text), overflow="fold")
-            self._guarded(lambda: self._console.print(shown, soft_wrap=True))
+            self._lines.append(terminal.safe(text))
 
     def close(self) -> None:
         """The bars are gone."""
+        self._print_lines()
         live, self._live = self._live, None
         if live is not None:
             try:
                 live.stop()
             except (OSError, ValueError):
                 return
+
+    def _print_lines(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            shown = Text("\n".join(lines), overflow="fold")
+            self._guarded(lambda: self._console.print(shown, soft_wrap=True))
 
     def _guarded(self, draw: Callable[[], object]) -> None:
         """A terminal that went away ends the bars, not the run."""

@@ -233,7 +233,7 @@ def _result(wanted: Wanted, tally: Tally, summary: Summary, code: int) -> int:
     if wanted.as_json:
         lines = (terminal.to_json(asdict(summary)),)
     elif summary.run:
-        lines = words.of_summary(summary, tally.reasons)
+        lines = words.of_summary(summary, tally.reasons, tally.unfinished)
     try:
         terminal.put_all(lines)
     except OSError as error:
@@ -252,10 +252,8 @@ def _explain(
     """What to look into, and how to go on, on standard error."""
     tally = watch.tally
     lines = wanted.report or (str(report.path) if report is not None else None)
-    # Files that a stop left unfinished failed of nothing; the last sentence is about them.
-    failures = [line for line in tally.failures if line.reason != "not finished"]
-    failed = summary.failed if stopped is None else len(failures)
-    for text in words.of_failures(failures, failed, lines):
+    # Files that a stop left failed of nothing; the last sentence is about them.
+    for text in words.of_failures(tally.failures, summary.failed - tally.unfinished, lines):
         terminal.complain(text)
     if stopped is not None:
         sentence = failing.scrubbed(str(stopped))

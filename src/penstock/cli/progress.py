@@ -37,6 +37,8 @@ class Display(Protocol):
     """Shows a run while it goes on."""
 
     interval_s: float
+    # Whether every event is shown as it is, so that none need be told in words.
+    shows_events: bool
 
     def start(self) -> None:
         """The run is about to begin."""
@@ -58,6 +60,7 @@ class Silent:
     """Shows nothing, and lets lines through."""
 
     interval_s = 1.0
+    shows_events = False
 
     def start(self) -> None:
         """Nothing."""
@@ -122,6 +125,7 @@ class Json(Silent):
     """One JSON object an event. Bytes are added up by source between ticks."""
 
     interval_s = 0.5
+    shows_events = True
 
     def __init__(self) -> None:
         self._moved: Counter[str] = Counter()
@@ -142,9 +146,6 @@ class Json(Silent):
         for source, size in moved.items():
             if size:
                 self._write({"event": "bytes_moved", "source": source, "size": size})
-
-    def line(self, text: str) -> None:
-        """Nothing: all of it is in the events."""
 
     def close(self) -> None:
         """The last bytes."""

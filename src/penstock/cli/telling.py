@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock.cli import terminal, words
+from penstock.cli.watching import UNFINISHED
 from penstock.core.events import BytesMoved, Event, Note, TransferEnded, TransferStarted
 
 if TYPE_CHECKING:
@@ -42,14 +43,22 @@ class Watch:
         self.display.event(event)
         if isinstance(event, BytesMoved):
             return
-        if isinstance(event, Note) and is_news:
-            self._tell(f"penstock: {terminal.safe_line(event.message)}")
-        elif self._verbose and isinstance(event, TransferEnded):
-            self._tell(words.of_line(event.line))
-        elif self._verbose > 1 and isinstance(event, TransferStarted):
-            self._tell(f"{'started':<10} {terminal.safe_line(event.source)}")
+        text = None if self.display.shows_events or not is_news else self._in_words(event)
+        if text is not None:
+            self._tell(text)
         if self._log is not None and is_news:
             self._log.write(event)
+
+    def _in_words(self, event: Event) -> str | None:
+        match event:
+            case Note(message):
+                return f"penstock: {terminal.safe_line(message)}"
+            case TransferEnded(line) if self._verbose and line.reason != UNFINISHED:
+                return words.of_line(line)
+            case TransferStarted(source) if self._verbose > 1:
+                return f"{'started':<10} {terminal.safe_line(source)}"
+            case _:
+                return None
 
     def tell(self, sentence: str) -> None:
         """A sentence of ours, as errors have it."""

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 
 # Failed files that are named at the end; the report has them all.
 NAMED_FAILURES = 10
+# Files that a stop left: the same command carries on with them.
+UNFINISHED = "not finished"
 # Rates are those of the last seconds; the time left is reckoned from the whole run, waits included.
 _RATE_OVER_S = 10.0
+# Bytes of the first files from which a pace can be told.
+_TELLING = 8 << 20
 _MANY_NOTES = 1000
 # The rest of a reason that holds a name or a number would make every file a kind of its own.
 _REASON = re.compile(r"[^:(]*")
@@ -63,6 +67,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[Line] = field(default_factory=list)
     requests: int = 0
+    unfinished: int = 0
     current: dict[str, UnderWay] = field(default_factory=dict)
     wait_profile: str = ""
     moved: int = 0
@@ -128,7 +133,9 @@ class Tally:
         if line.status == "skipped" and line.reason:
             match = _REASON.match(line.reason)
             self.reasons[match[0].strip() if match else line.reason] += 1
-        if line.status == "failed" and len(self.failures) < NAMED_FAILURES:
+        if line.reason == UNFINISHED:
+            self.unfinished += 1
+        elif line.status == "failed" and len(self.failures) < NAMED_FAILURES:
             self.failures.append(line)
 
     def _is_new(self, message: str) -> bool:
@@ -178,7 +185,7 @@ class Tally:
         if self._moved_files:
             estimates.append(left * spent_s / self._moved_files)
         moved_size = self._moved_size + self._under_way
-        if moved_size > 0 and left_size > 0:
+        if moved_size > 0 and left_size > 0 and (self._moved_files or moved_size >= _TELLING):
             by_size = left_size * spent_s / moved_size
             # Small files wait for answers, large ones for bytes: what is left decides which.
             estimates = (

@@ -32,8 +32,9 @@ def how_far(tally: Tally) -> str:
     left_s = tally.left_s()
     if left_s and tally.final is None:
         words.append(f"about {format_duration(left_s)} left")
-    if tally.summary.failed:
-        words.append(f"{tally.summary.failed:,} failed")
+    failed = tally.summary.failed - tally.unfinished
+    if failed:
+        words.append(f"{failed:,} failed")
     return " · ".join(words)
 
 
@@ -55,15 +56,16 @@ def of_line(line: Line) -> str:
     return f"{text}: {safe_line(line.reason)}" if line.reason else text
 
 
-def of_summary(summary: Summary, reasons: Mapping[str, int]) -> Iterator[str]:
-    """A run in a few lines."""
+def of_summary(summary: Summary, reasons: Mapping[str, int], unfinished: int = 0) -> Iterator[str]:
+    """A run in a few lines; `unfinished` are those of the failed that a stop left."""
     skipped = f"{summary.skipped:,} skipped"
     if reasons:
         kinds = sorted(reasons.items(), key=lambda pair: -pair[1])[:4]
         skipped += f" ({', '.join(f'{safe_line(kind)} {number:,}' for kind, number in kinds)})"
+    left = f", {unfinished:,} not finished" if unfinished else ""
     yield (
         f"{summary.verified:,} verified, {summary.unverified:,} unverified, {skipped}, "
-        f"{summary.failed:,} failed; {format_size(summary.bytes)} in "
+        f"{summary.failed - unfinished:,} failed{left}; {format_size(summary.bytes)} in "
         f"{format_duration(summary.seconds)}"
     )
     for profile, requests in summary.api_requests.items():

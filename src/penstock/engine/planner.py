@@ -139,7 +139,7 @@ class UploadPlanner(_Planner):
         """
         platform = self._exchange.platform
         place = platform.place(_remote_path(destination))
-        found = await self._surveyor.find(place)
+        found = await self._surveyor.find(place, folders_only=True)
         if found.file is not None and (len(sources) != 1 or rows or destination.folder_like):
             raise UsageError(f"{destination} is a file; several sources need a folder to go to")
         if found.file is not None and place.container.startswith("id="):
@@ -161,7 +161,7 @@ class UploadPlanner(_Planner):
             if refused.status == 404 and found.place.path:  # noqa: PLR2004
                 # Remembered by an earlier run, and gone since: looked for anew.
                 await self._surveyor.forget(found.place)
-                again = await self._surveyor.find(self._wanted)
+                again = await self._surveyor.find(self._wanted, folders_only=True)
                 self._found = again
                 self._folders = Folders(self._exchange, again.place)
                 await self._listing(again.place)

@@ -105,13 +105,19 @@ class Surveyor:
         self._emit = emit
         self.pages = 0
 
-    async def find(self, place: Place) -> Found:
-        """What stands at a place; asked of the platform only where the ledger does not know."""
+    async def find(self, place: Place, *, folders_only: bool = False) -> Found:
+        """What stands at a place; asked of the platform only where the ledger does not know.
+
+        With `folders_only` what is remembered of a file is not used: it does not say which folder
+        the file is in.
+        """
         platform = self._exchange.platform
         if not place.path and not place.container.startswith("id="):
             return Found(place)
         key = f"{place.container}/{place.path}"
         known = await self._recall(key)
+        if known is not None and known.startswith(_FILE_MARK) and folders_only:
+            known = None
         if known is not None and known.startswith(_FILE_MARK):
             try:
                 file = await self._exchange.run(platform.stat(known.removeprefix(_FILE_MARK)))

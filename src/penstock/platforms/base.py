@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from penstock.core.errors import AnswerUnusable, ExchangeError, LeaseExpired, NameRefused, Refused
 from penstock.core.model import (
@@ -261,6 +262,32 @@ def storage_refusal(request: Request, response: Response) -> ExchangeError:
     if expired and response.status < 500:  # noqa: PLR2004
         return LeaseExpired(f"{what}: the presigned URL is no longer accepted")
     return Refused(what, status=response.status, retry=response.status in TRANSIENT)
+
+
+# Source: RFC 9110, section 15.4; 303 is left out, for it asks for another method.
+REDIRECTS = frozenset((301, 302, 307, 308))
+_MOST_HOPS = 5
+
+
+def following(request: Request) -> Flow[Response]:
+    """The answer at the end of redirects, each hop a new request that carries no credential.
+
+    Throws `AnswerUnusable` for a hop that leads nowhere, from TLS to none, or round in a circle.
+    Source: Amazon S3, "Making requests: redirects" (307 while a bucket's name settles).
+    """
+    for _ in range(_MOST_HOPS):
+        response = yield replace(request, accept=request.accept | REDIRECTS)
+        if response.status not in REDIRECTS or response.status in request.accept:
+            return response
+        try:
+            url = urljoin(request.url, response.headers["location"])
+            old, new = urlsplit(request.url).scheme, urlsplit(url).scheme
+        except (KeyError, ValueError):
+            raise AnswerUnusable(f"{request!r} was redirected to nowhere") from None
+        if new not in {"http", "https"} or (old == "https" and new != "https"):
+            raise AnswerUnusable(f"{request!r} was redirected to a host without TLS")
+        request = replace(request, url=url, auth=NO_AUTH, cost=0)
+    raise AnswerUnusable(f"{request!r} was redirected {_MOST_HOPS} times")
 
 
 def ranged_get(

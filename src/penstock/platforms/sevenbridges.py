@@ -55,6 +55,7 @@ from penstock.core.traits import Traits
 from penstock.platforms.base import (
     TRANSIENT,
     JsonObject,
+    following,
     ranged_get,
     refuse_name,
     storage_refusal,
@@ -314,17 +315,16 @@ class SevenBridges:
 
     def probe(self, lease: Lease) -> Flow[Response]:
         """The head of a file. A HEAD would not do: a presigned URL is good for one method."""
-        return (
-            yield Request(
-                "GET",
-                lease.url,
-                headers=(*lease.headers, ("Range", "bytes=0-0")),
-                accept=frozenset((200, 206, 416)),
-                cost=0,
-                auth=NO_AUTH,
-                rank=Rank.FINISH,
-            )
+        request = Request(
+            "GET",
+            lease.url,
+            headers=(*lease.headers, ("Range", "bytes=0-0")),
+            accept=frozenset((200, 206, 416)),
+            cost=0,
+            auth=NO_AUTH,
+            rank=Rank.FINISH,
         )
+        return (yield from following(request))
 
     def get_part(
         self,
@@ -337,9 +337,8 @@ class SevenBridges:
         digests: Set[str],
     ) -> Flow[Response]:
         """One range, from the storage."""
-        return (
-            yield ranged_get(lease, part, sink, total=total, validator=validator, digests=digests)
-        )
+        request = ranged_get(lease, part, sink, total=total, validator=validator, digests=digests)
+        return (yield from following(request))
 
     # -- uploads ----------------------------------------------------------------------------
 
@@ -404,7 +403,7 @@ class SevenBridges:
                 digests=frozenset(("md5",)),
             )
             try:
-                sent = yield sending
+                sent = yield from following(sending)
             except LeaseExpired:
                 if last_try:
                     raise

@@ -1,0 +1,51 @@
+"""The benchmarks run, and what they count is what the platform's clients are known to ask."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="children are measured by wait4"),
+]
+
+
+def rows(script: str, tmp_path: Path) -> dict[str, list[str]]:
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / script, "--smoke"],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    lines = [line.strip("|").split(" | ") for line in done.stdout.splitlines()[2:]]
+    return {first.strip(): [cell.strip(" |") for cell in rest] for first, *rest in lines}
+
+
+def test_requests_are_compared_with_the_official_client(tmp_path: Path) -> None:
+    found = {name: row[0] for name, row in rows("requests_seven_bridges.py", tmp_path).items()}
+    # A listing of the destination, 2 and a part for each file; the official client 2 and 2 a part.
+    assert found["5 x 1 KiB up"] == "16 / 20"
+    assert found["5 x 1 KiB down"] == "6 / 7"
+    assert found["1 x 70 MiB up"] == "5 / 8"
+    assert found["1 x 70 MiB down"] == "2 / 3"
+
+
+def test_every_measure_is_taken(tmp_path: Path) -> None:
+    found = rows("measures.py", tmp_path)
+    # Two listings (one finds the folder missing), the folder made, 3 a file.
+    assert found["12 files of 1 KiB up"][0].startswith("38 requests")
+    assert found["one file of 0.0684 GiB up"][0] == "5 requests"
+    assert found["one file of 0.0684 GiB down"][1].endswith("1.00 times its size fetched, verified")
+    assert found["10 uploads at 20 in 1 s"][1].startswith("0 refused")
+    (up,) = (row for name, row in found.items() if name.endswith("MiB up"))
+    assert up[1] == "201 of 201 proved, 0 uploads left open"
