@@ -1,82 +1,25 @@
-"""A world for tests of whole runs: a simulator, a home of its own, and `copy` between them."""
+"""Fixtures of every test folder."""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import functools
+import inspect
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from aiohttp import ClientResponse
+from aioresponses import aioresponses
+from aioresponses import core as mocking
 
-import penstock
-from penstock.core.report import Line
+from composing import Answer, Compose, Raw, RawServer, composed
 from penstock.simulators import SevenBridges, SevenBridgesSettings
-
-
-@dataclass
-class World:
-    sim: SevenBridges
-    home: Path
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {
-            "HOME": str(self.home),
-            "XDG_STATE_HOME": str(self.home / "state"),
-            "XDG_CONFIG_HOME": str(self.home / "config"),
-            "PENSTOCK_CAVATICA_ENDPOINT": self.sim.endpoint,
-            "PENSTOCK_CAVATICA_TOKEN": self.sim.token,
-            "PENSTOCK_CAVATICA_QUOTA": self.quota,
-        }
-
-    @property
-    def quota(self) -> str:
-        return f"{self.sim.settings.quota}/{self.sim.settings.window_s}s"
-
-    @property
-    def remote(self) -> str:
-        return f"cavatica:{self.sim.project}"
-
-    async def copy(self, *locations: str | Path, **options: Any) -> penstock.Report:  # noqa: ANN401
-        options.setdefault("environ", self.environ)
-        return await penstock.copy(*map(str, locations), **options)
-
-    def tree(self, files: dict[str, bytes], below: str = "src") -> Path:
-        root = self.home / below
-        for name, content in files.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return root
-
-    def remote_md5s(self) -> dict[str, str]:
-        return {path: file.md5 for path, file in self.sim.files().items()}
-
-    def calls(self, method: str, part: str = "") -> int:
-        return len(self.sim.calls(method, part))
-
-    def asked(self) -> int:
-        return sum(1 for exchange in self.sim.log if exchange.host == "api" and exchange.counted)
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def md5s(root: Path) -> dict[str, str]:
-    return {
-        path.relative_to(root).as_posix(): md5(path.read_bytes())
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
-def by_name(report: penstock.Report) -> dict[str, Line]:
-    return {os.path.basename(line.source): line for line in report.lines()}  # noqa: PTH119
+from worlds import World
 
 
 @pytest.fixture
@@ -100,3 +43,55 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 async def world(make_world: Callable[..., Any]) -> World:
     made: World = await make_world()
     return made
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[Raw]:
+    """Starts servers: `await raw(answer, answer, …)`; TLS with `ssl=`."""
+    listening: list[tuple[asyncio.Server, RawServer]] = []
+
+    async def start(*answers: Answer, **options: Any) -> RawServer:  # noqa: ANN401 - asyncio's
+        server = RawServer(list(answers))
+        opened = await asyncio.start_server(server.serve, "127.0.0.1", 0, **options)
+        server.port = opened.sockets[0].getsockname()[1]
+        listening.append((opened, server))
+        return server
+
+    yield start
+    for opened, server in listening:
+        opened.close()
+        for task in tuple(server.tasks):
+            task.cancel()
+        await asyncio.gather(*server.tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    """`aioresponses`, taught the argument that `ClientResponse` has had since aiohttp 3.14."""
+    if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
+        taught = functools.partial(ClientResponse, stream_writer=Mock(output_size=0))
+        monkeypatch.setattr(mocking, "ClientResponse", taught)
+    with aioresponses() as single:
+        yield single
+
+
+@pytest.fixture
+def compose() -> Compose:
+    """Opens a `World`: `async with compose(tries=2, quota=50) as world`."""
+    return composed
+
+
+@pytest.fixture
+def open_descriptors() -> Callable[[Path], list[str]]:
+    """Which open descriptors of this process lead below a folder."""
+
+    def below(folder: Path) -> list[str]:
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                target = os.readlink(entry)  # noqa: PTH115 - the link's text is what is wanted
+                if target.startswith(str(folder)):
+                    found.append(target)
+        return found
+
+    return below

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import World, by_name, md5, md5s
 
 import penstock
-from penstock.core.model import MIB
 from penstock.core.events import BytesMoved
+from penstock.core.model import MIB
 from penstock.simulators import Bytes, Fault, Zeros
+from worlds import World, by_name, md5, md5s
 
 RANDOM = os.urandom(40 * MIB)
 
@@ -320,6 +320,21 @@ async def test_extra_digests_are_reported(world: World) -> None:
     report = await world.copy(f"{world.remote}/", world.home / "to", checksum=["sha256"])
     for name, content in (("f", b"abc"), ("big", RANDOM)):
         assert by_name(report)[name].digests["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_missing_source_among_several_moves_nothing(world: World) -> None:
+    fill(world, {"a/f": b"1"})
+    with pytest.raises(penstock.UsageError, match="not there"):
+        await world.copy(f"{world.remote}/a", f"{world.remote}/b", world.home / "to")
+    assert not (world.home / "to").exists()
+
+
+async def test_rows_of_a_missing_folder_fail_alone(world: World) -> None:
+    fill(world, {"a/f": b"1"})
+    manifest = world.home / "m.csv"
+    manifest.write_text(f"source\n{world.remote}/a/f\n{world.remote}/nowhere/g\n")
+    report = await world.copy(world.home / "to", manifest=manifest)
+    assert (report.summary.verified, report.summary.failed) == (1, 1)
 
 
 async def test_a_missing_source_is_said(world: World) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import World, by_name, md5, md5s
 
 import penstock
 from penstock.core.model import MIB
 from penstock.simulators import Fault
+from worlds import World, by_name, md5, md5s
 
 RANDOM = os.urandom(12 * MIB)
 

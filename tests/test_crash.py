@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import World, md5s
 
 from penstock.core.model import MIB
+from worlds import World, md5s
 
 KILLS = 5
 

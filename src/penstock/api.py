@@ -27,7 +27,7 @@ from typing import Any
 
 import anyio
 
-from penstock.config import Settings, load, state_dir
+from penstock.config import Profile, Settings, load, state_dir
 from penstock.core.errors import (
     Interrupted,
     PenstockError,
@@ -268,7 +268,7 @@ async def copy(
         choices=choices,
         selecting=selecting,
         stop=stop if stop is not None else Stop(),
-        limits=Limits(max_failures, _files_at_once(concurrency)),
+        limits=Limits(max_failures, _files_at_once(concurrency, profile)),
         deadline_s=parse_duration(deadline) if deadline is not None else None,
         report=Path(report) if report is not None else None,
         folders=_folders(state, environ),
@@ -281,9 +281,14 @@ async def copy(
         return await run.through(session, ledger, surveyor, settings)
 
 
-def _files_at_once(concurrency: int | None) -> int:
-    """Files under way at once: more than bodies, for small ones mostly wait for answers."""
-    return FILES_AT_ONCE if concurrency is None else min(FILES_AT_ONCE, max(2 * concurrency, 4))
+def _files_at_once(concurrency: int | None, profile: Profile) -> int:
+    """Files under way at once: more than bodies, for small ones mostly wait for answers.
+
+    A quarter of the quota at most: what was begun should be ended by the window it began in.
+    """
+    quota, _ = profile.quota or (platform_of(profile).traits.quota, 0)
+    wide = FILES_AT_ONCE if concurrency is None else 2 * concurrency
+    return max(4, min(FILES_AT_ONCE, wide, quota // 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,13 +312,55 @@ class _Run:
     ) -> Report:
         """The run's report; what stopped it is raised, with the report in its `report`."""
         began_s, summary = self.clock.now_s(), Summary(self.id)
-        deliveries = _Deliveries()
-        plan_all, remote_folders = await _planner(
-            self.job, settings, session, surveyor, self.selecting, self.choices, deliveries
-        )
         shown = tuple(str(source) for source in self.job.sources)
-        self.emit(RunStarted(self.id, shown, str(self.job.destination)))
-        await ledger.begin_run(self.id, shown, str(self.job.destination))
+        stopped: RunStopped | None = None
+        with ReportWriter(self.folders.state / "reports", self.id, self.report) as writer:
+            moving = self._move(session, ledger, surveyor, settings, summary, writer)
+            try:
+                self.emit(RunStarted(self.id, shown, str(self.job.destination)))
+                await ledger.begin_run(self.id, shown, str(self.job.destination))
+                await _until(self.deadline_s, self.stop, moving)
+            except UsageError:
+                writer.give_up()
+                raise
+            except RunStopped as error:
+                stopped = error
+            finally:
+                moving.close()
+                _account(summary, session, self.clock.now_s() - began_s)
+                with anyio.CancelScope(shield=True):
+                    await _remember_rate(ledger, session, summary)
+                    await ledger.end_run(self.id, summary.json())
+                self.emit(RunEnded(summary.json()))
+        if stopped is None and self.stop.asked:
+            stopped = Interrupted(
+                f"stopped ({self.stop.reason}): what is proved is kept; run the same command to "
+                "carry on"
+            )
+        report = Report(summary, _exit_code(summary, stopped), writer.path)
+        if stopped is not None and not isinstance(stopped, TooManyFailures):
+            stopped.report = report
+            raise stopped
+        return report
+
+    async def _move(
+        self,
+        session: Session,
+        ledger: Ledger,
+        surveyor: Surveyor,
+        settings: Settings,
+        summary: Summary,
+        writer: ReportWriter,
+    ) -> None:
+        """The destination looked at, and everything moved."""
+        deliveries = _Deliveries()
+        plan_all, remote_folders = await self._unless_stopped(
+            _planner(
+                self.job, settings, session, surveyor, self.selecting, self.choices, deliveries
+            )
+        )
+        if plan_all is None:
+            return
         context = Context(
             self.id,
             session.exchange,
@@ -329,31 +376,26 @@ class _Run:
             deliveries.use(deliver)
             await plan_all()
 
-        stopped: RunStopped | None = None
-        with ReportWriter(self.folders.state / "reports", self.id, self.report) as writer:
-            scheduler = Scheduler(context, summary, writer.write, self.stop, self.limits)
-            try:
-                await _until(self.deadline_s, self.stop, scheduler.run(planning))
-                if not self.stop.asked and remote_folders is not None:
-                    await _abort_orphans(context, self.job)
-            except RunStopped as error:
-                stopped = error
-            finally:
-                _account(summary, session, self.clock.now_s() - began_s)
-                with anyio.CancelScope(shield=True):
-                    await _remember_rate(ledger, session, summary)
-                    await ledger.end_run(self.id, summary.json())
-        self.emit(RunEnded(summary.json()))
-        if stopped is None and self.stop.asked:
-            stopped = Interrupted(
-                f"stopped ({self.stop.reason}): what is proved is kept; run the same command to "
-                "carry on"
-            )
-        report = Report(summary, _exit_code(summary, stopped), writer.path)
-        if stopped is not None and not isinstance(stopped, TooManyFailures):
-            stopped.report = report
-            raise stopped
-        return report
+        scheduler = Scheduler(context, summary, writer.write, self.stop, self.limits)
+        await scheduler.run(planning)
+        if not self.stop.asked and remote_folders is not None:
+            await _abort_orphans(context, self.job)
+
+    async def _unless_stopped(
+        self, work: Coroutine[Any, Any, tuple[Callable[[], Awaitable[None]], RemoteFolders | None]]
+    ) -> tuple[Callable[[], Awaitable[None]] | None, RemoteFolders | None]:
+        """What the work returns; nothing where a stop was asked for meanwhile."""
+
+        async def watch() -> None:
+            await self.stop.wait()
+            group.cancel_scope.cancel()
+
+        result: tuple[Callable[[], Awaitable[None]] | None, RemoteFolders | None] = None, None
+        async with task_group() as group:
+            group.start_soon(watch)
+            result = await work
+            group.cancel_scope.cancel()
+        return result
 
 
 class _Deliveries:

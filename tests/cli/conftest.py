@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import SOURCES, Served, Shell, at
 
 from penstock.simulators import SevenBridgesSettings
+from serving import SOURCES, Served, Shell, at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Shell:
+def bare(tmp_path: Path) -> Iterator[Shell]:
     """A shell without a platform."""
-    return Shell(
+    shell = Shell(
         tmp_path,
         {
             "PATH": os.environ["PATH"],
@@ -29,6 +29,8 @@ def bare(tmp_path: Path) -> Shell:
             "XDG_CONFIG_HOME": str(tmp_path / "config"),
         },
     )
+    yield shell
+    shell.close()
 
 
 @pytest.fixture

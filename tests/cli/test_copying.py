@@ -41,6 +41,15 @@ def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     raise AssertionError("it never came")
 
 
+def read_until(words: str, process: subprocess.Popen[str]) -> None:
+    """Returns when the process has told so on standard error."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError("it never said so")
+
+
 def test_up_and_down_again_and_all_of_it_skipped(served: Served, shell: Shell) -> None:
     data = shell.files(5)
     up = shell.run("copy", data, TO)
@@ -202,9 +211,9 @@ def test_the_second_interrupt_ends_it_at_once(
     process = tight_shell.start("copy", tight_shell.files(20), TO, "--json")
     until(lambda: tight.requests() >= 10, process)
     began = time.monotonic()
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(0.3)
+    process.send_signal(numbers[0])
+    read_until("again to stop at once", process)
+    process.send_signal(numbers[1])
     out, err = process.communicate(timeout=20)
     assert time.monotonic() - began < 4
     assert process.returncode == 130
@@ -221,7 +230,7 @@ def test_an_interrupt_before_the_run_began_does_not_wait_for_the_quota(
     spending.kill()
     spending.communicate()
     process = tight_shell.start("copy", "data", "cavatica:demo/project/elsewhere/")
-    time.sleep(1.5)
+    read_until("the quota of cavatica is spent", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130, err

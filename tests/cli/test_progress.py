@@ -5,8 +5,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from tallying import LINE, Time, tally_of
-
 from penstock.cli.bars import Bars, Screen
 from penstock.cli.progress import FIRST_LINE_S, LINE_EVERY_S, Json, Plain, Silent, choose
 from penstock.cli.telling import Watch
@@ -20,6 +18,7 @@ from penstock.core.events import (
     TransferEnded,
     TransferStarted,
 )
+from tallying import LINE, Time, tally_of
 
 if TYPE_CHECKING:
     import pytest

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tallying import LINE, move, tally_of
-
 from penstock.cli import words
 from penstock.cli.watching import NAMED_FAILURES
 from penstock.core.events import (
@@ -14,6 +12,7 @@ from penstock.core.events import (
     TransferEnded,
     TransferStarted,
 )
+from tallying import LINE, move, tally_of
 
 
 def test_bytes_of_files_under_way_count_until_they_move_again() -> None:

@@ -30,7 +30,7 @@ from penstock.engine.exchange import MOST_QUOTA_REFUSALS, Tally
 from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
 
 if TYPE_CHECKING:
-    from conftest import Compose, Raw, World
+    from composing import Compose, Raw, World
 
 
 def ask(request: Request) -> Flow[Response]:

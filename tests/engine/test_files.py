@@ -1,6 +1,6 @@
 """Threads awaited to their end, slices, digests, and the order that makes a file durable."""
 
-# ruff: noqa: ASYNC240 - small real files in the loop's own thread are what is tested
+
 # ruff: noqa: ASYNC110 - what is waited for happens in a thread, or in code that tells nobody
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ async def spend(
     one: Limiter, judge: Judge, requests: int, *, at_once: int = 64, until_s: float = math.inf
 ) -> float:
     """How long so many requests take; refused ones are sent again."""
-    loop, chance = asyncio.get_running_loop(), random.Random(7)  # noqa: S311 - a simulation
+    loop, chance = asyncio.get_running_loop(), random.Random(7)
     began = loop.time()
     waiting = iter(range(requests))
 

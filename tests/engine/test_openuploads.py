@@ -15,7 +15,7 @@ from penstock.engine.ledger import Intent, Ledger, Row
 from penstock.engine.openuploads import INSISTS, OpenUploads
 
 if TYPE_CHECKING:
-    from conftest import Compose, World
+    from composing import Compose, World
 
 
 async def begun(

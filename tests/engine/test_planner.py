@@ -1,7 +1,5 @@
 """What is to move: matched with listings, never asked for file by file."""
 
-# ruff: noqa: ASYNC240 - small real files in the loop's own thread are what is tested
-
 from __future__ import annotations
 
 import os
@@ -22,7 +20,7 @@ from penstock.engine.planner import DownloadPlanner, Planned, Selecting, Unmoved
 from penstock.engine.survey import Surveyor
 
 if TYPE_CHECKING:
-    from conftest import Compose, World
+    from composing import Compose, World
 
 
 class Planning:

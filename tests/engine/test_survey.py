@@ -21,7 +21,7 @@ from penstock.engine.ledger import Ledger
 from penstock.engine.survey import LocalFile, Surveyor, local_file, no_such_place, take, walk_local
 
 if TYPE_CHECKING:
-    from conftest import Compose, World
+    from composing import Compose, World
 
 
 def surveyor(

@@ -1,6 +1,6 @@
 """One request over real sockets: what leaves, what may reach the disk, and what an error means."""
 
-# ruff: noqa: ASYNC240 - small real files in the loop's own thread are what is tested
+
 # ruff: noqa: ASYNC110 - what is waited for happens in a thread, or in code that tells nobody
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from penstock.engine.transport import Transport, check_head
 from penstock.simulators import Fault
 
 if TYPE_CHECKING:
-    from conftest import Compose, Raw
+    from composing import Compose, Raw
 
 TOKEN = ("X-SBG-Auth-Token", "secret-token")
 SIGNATURE = "X-Amz-Signature=f00dfeed"

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 from aiohttp import web
-from driving import Client, simulated
 
+from driving import Client, simulated
 from penstock.simulators import SevenBridges, SevenBridgesSettings, serve
 
 

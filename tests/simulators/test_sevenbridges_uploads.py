@@ -1,8 +1,8 @@
 from typing import Any
 
 import pytest
-from driving import Clock, report, simulated
 
+from driving import Clock, report, simulated
 from penstock.simulators import Zeros
 
 

@@ -3,8 +3,8 @@ import json
 
 import aiohttp
 import pytest
-from driving import simulated
 
+from driving import simulated
 from penstock.simulators import Fault
 
 GONE = (aiohttp.ClientError, ConnectionError)

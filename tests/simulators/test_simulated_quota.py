@@ -1,8 +1,8 @@
 from email.utils import parsedate_to_datetime
 
 import pytest
-from driving import Clock, simulated
 
+from driving import Clock, simulated
 from penstock.simulators import FixedWindow, Window
 
 

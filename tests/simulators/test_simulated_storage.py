@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from driving import Clock, simulated
 
+from driving import Clock, simulated
 from penstock.simulators import Bytes, Joined, Zeros
 
 

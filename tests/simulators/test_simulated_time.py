@@ -4,7 +4,6 @@ import asyncio
 import selectors
 
 from driving import simulated
-
 from penstock.simulators import Fault
 
 Events = list[tuple[selectors.SelectorKey, int]]

@@ -69,9 +69,14 @@ class Credentials:
     token: Token
     reread: Callable[[], Awaitable[Token | None]]
     _asked: bool = field(default=False, init=False)
+    _lock: anyio.Lock = field(default_factory=anyio.Lock, init=False)
 
     async def other_than(self, refused: Token) -> Token | None:
         """A token that was not refused, or None."""
+        async with self._lock:
+            return await self._other_than(refused)
+
+    async def _other_than(self, refused: Token) -> Token | None:
         if self.token.fingerprint() != refused.fingerprint():
             return self.token
         if self._asked:
@@ -146,6 +151,7 @@ class Exchange:
 
     async def _request(self, request: Request, tally: Tally, progress: Progress) -> Response:
         """An accepted answer, after as many tries as the request may have."""
+        self._check_host(request)
         tried = refused_by_quota = 0
         while True:
             try:
@@ -203,11 +209,11 @@ class Exchange:
             except AnswerLost as lost:
                 if slot is not None:
                     slot.lost(timed_out=lost.timed_out, body=request.carries_body)
-                progress(-(moved.bytes_received + moved.bytes_sent))
+                _take_back(moved, progress)
                 raise
             except BaseException:
                 # What moved does not count: it will move again, or never.
-                progress(-(moved.bytes_received + moved.bytes_sent))
+                _take_back(moved, progress)
                 raise
             finally:
                 for sums in (tally, self.total):
@@ -240,7 +246,7 @@ class Exchange:
             self._learn_time(response.headers)
         if error is None:
             return response
-        progress(-(moved.bytes_received + moved.bytes_sent))
+        _take_back(moved, progress)
         if other is not None:
             self.limiter.token_replaced(other.fingerprint())
             raise Refused(str(error), status=_UNAUTHORISED, retry=True, undone=True)
@@ -249,12 +255,16 @@ class Exchange:
         raise error
 
     def _sign(self, request: Request, token: Token) -> tuple[tuple[str, str], ...]:
-        """The credential's header fields; none for a host that is not the platform's own."""
+        """The credential's header fields; none where the request names none."""
+        self._check_host(request)
+        return () if request.auth == NO_AUTH else self.platform.sign(token.reveal())
+
+    def _check_host(self, request: Request) -> None:
+        """Nothing, or `AnswerUnusable`: a credential goes to its own host and no other."""
         if request.auth == NO_AUTH:
-            return ()
-        if request.auth.kind is AuthKind.PLATFORM and _origin(request.url) == self._origin:
-            return self.platform.sign(token.reveal())
-        raise AnswerUnusable(f"{request!r} would carry a credential to a host it is not for")
+            return
+        if request.auth.kind is not AuthKind.PLATFORM or _origin(request.url) != self._origin:
+            raise AnswerUnusable(f"{request!r} would carry a credential to a host it is not for")
 
     def _count(self, request: Request, tally: Tally) -> None:
         for sums in (tally, self.total):
@@ -294,6 +304,13 @@ def refused_sentence(profile: str) -> str:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
+
+
+def _take_back(moved: Tally, progress: Progress) -> None:
+    """What moved is told to move again."""
+    size = moved.bytes_received + moved.bytes_sent
+    if size:
+        progress(-size)
 
 
 def _say_tries(error: PenstockError, tried: int) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
+import anyio.lowlevel
 from aiofiles import os as aio_os
 from aiofiles.ospath import wrap  # type: ignore[attr-defined]  # its stubs leave it out
 
@@ -67,6 +68,7 @@ async def hop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         running.exception()
         raise cancelled
     result: T = running.result()
+    await anyio.lowlevel.checkpoint_if_cancelled()
     return result
 
 
@@ -182,10 +184,20 @@ async def reading(source: FileSlice, digests: Digests) -> AsyncIterator[AsyncIte
 
     Raises `SourceChanged` where the file ends before the slice does.
     """
+    opened: list[int] = []
+
+    def open_it() -> None:
+        opened.append(os.open(source.path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+
     try:
-        descriptor = await hop(os.open, source.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        await hop(open_it)
     except OSError as error:
         raise source_error(error, source.path) from error
+    except BaseException:
+        if opened:
+            await hop(os.close, opened[0])
+        raise
+    descriptor = opened[0]
 
     def read(offset: int, length: int) -> bytes:
         data = os.pread(descriptor, length, offset)

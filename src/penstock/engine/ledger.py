@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -100,7 +100,11 @@ class Ledger:
         self._busy = False
 
     async def __aenter__(self) -> Self:
-        await hop(self._open)
+        try:
+            await hop(self._open)
+        except BaseException:
+            self._close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -111,9 +115,13 @@ class Ledger:
                     await self._do(
                         lambda c: c.execute("DELETE FROM claims WHERE holder = ?", (holder.id,))
                     )
-                self._connection = None
-                await hop(connection.close)
-            holder.__exit__()
+            await hop(self._close)
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self.holder.__exit__()
 
     def _open(self) -> None:
         try:
@@ -187,17 +195,20 @@ class Ledger:
 
     async def _drain(self) -> None:
         self._busy = True
+        cancelled: asyncio.CancelledError | None = None
         try:
             while self._waiting:
                 batch = list(self._waiting)
                 self._waiting.clear()
+                works = [work for work, _ in batch]
+                running = asyncio.ensure_future(hop(self._commit, works))
+                while not running.done():
+                    try:
+                        await asyncio.wait((running,))
+                    except asyncio.CancelledError as error:
+                        cancelled = error
                 try:
-                    outcomes = await hop(self._commit, [work for work, _ in batch])
-                except asyncio.CancelledError:
-                    # The thread is through; what it did is not known here, so it is done again:
-                    # every operation is one that may be repeated.
-                    self._waiting.extendleft(reversed(batch))
-                    raise
+                    outcomes = running.result()
                 except LedgerError as error:
                     for _, future in batch:
                         if not future.done():
@@ -212,6 +223,8 @@ class Ledger:
                         future.set_result(result)
         finally:
             self._busy = False
+        if cancelled is not None:
+            raise cancelled
 
     def _commit(
         self, batch: Sequence[Callable[[sqlite3.Connection], Any]]
@@ -312,7 +325,7 @@ class Ledger:
                     after(State.PLANNED, Event.CLAIM).value,
                     _dump(source),
                     part_size,
-                    partial,
+                    _stored(partial),
                     validator,
                     transfer,
                 ),
@@ -325,7 +338,8 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> Row | None:
             other = connection.execute(
-                "SELECT id FROM transfers WHERE partial = ? AND id <> ?", (partial, transfer)
+                "SELECT id FROM transfers WHERE partial = ? AND id <> ?",
+                (_stored(partial), transfer),
             ).fetchone()
             if other is None:
                 return None
@@ -376,7 +390,7 @@ class Ledger:
                     verified_by,
                     size,
                     parts,
-                    placed,
+                    _stored(placed),
                     transfer,
                 ),
             )
@@ -417,7 +431,7 @@ class Ledger:
                     size,
                     mtime_ns,
                     parts,
-                    placed,
+                    _stored(placed),
                     now,
                     transfer,
                 ),
@@ -517,7 +531,7 @@ class Ledger:
             cursor = connection.execute(
                 "INSERT INTO intents (transfer, kind, place, name, size, part_size, made_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (transfer, kind, place, name, size, part_size, made_at),
+                (transfer, kind, place, _stored(name), size, part_size, made_at),
             )
             assert cursor.lastrowid is not None
             return cursor.lastrowid
@@ -528,7 +542,7 @@ class Ledger:
         """What was about to be asked for a transfer, oldest first."""
         return await self._do(
             lambda c: [
-                Intent(*row)
+                replace(Intent(*row), name=_loaded(row[4]))
                 for row in c.execute(
                     "SELECT id, transfer, kind, place, name, size, part_size, made_at FROM intents"
                     " WHERE transfer = ? ORDER BY id",
@@ -602,7 +616,7 @@ class Ledger:
         """The id a path was found to have, by an earlier run."""
         found = await self._do(
             lambda c: c.execute(
-                "SELECT id FROM places WHERE endpoint = ? AND path = ?", (endpoint, path)
+                "SELECT id FROM places WHERE endpoint = ? AND path = ?", (endpoint, _stored(path))
             ).fetchone()
         )
         return found[0] if found else None
@@ -610,10 +624,13 @@ class Ledger:
     async def remember_place(self, endpoint: str, path: str, place_id: str | None) -> None:
         """A path's id, or (None) that it is not known any more."""
         if place_id is None:
-            sql, values = "DELETE FROM places WHERE endpoint = ? AND path = ?", (endpoint, path)
+            sql, values = (
+                "DELETE FROM places WHERE endpoint = ? AND path = ?",
+                (endpoint, _stored(path)),
+            )
         else:
             sql = "INSERT OR REPLACE INTO places VALUES (?, ?, ?)"
-            values = (endpoint, path, place_id)  # type: ignore[assignment]
+            values = (endpoint, _stored(path), place_id)  # type: ignore[assignment]
         await self._do(lambda c: c.execute(sql, values))
 
     async def fact(self, endpoint: str, name: str) -> str | None:
@@ -639,7 +656,7 @@ class Ledger:
         await self._do(
             lambda c: c.execute(
                 "INSERT OR REPLACE INTO runs VALUES (?, ?, NULL, ?, ?, NULL)",
-                (run, now, json.dumps(list(sources)), destination),
+                (run, now, json.dumps(list(sources)), _stored(destination)),
             )
         )
 
@@ -679,14 +696,29 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _key(identity: Identity) -> tuple[str, str, str, str, str]:
+def _key(identity: Identity) -> tuple[str | bytes | None, ...]:
     return (
         identity.direction.value,
         identity.endpoint,
         identity.container,
-        identity.remote_path,
-        identity.local_path,
+        _stored(identity.remote_path),
+        _stored(identity.local_path),
     )
+
+
+def _stored(text: str | None) -> str | bytes | None:
+    """A path as SQLite takes it: one that is no valid text, as a file name may be, as bytes."""
+    if text is None:
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def _loaded(value: str | bytes | None) -> Any:  # noqa: ANN401 - as its column is
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 def _row(connection: sqlite3.Connection, identity: Identity) -> Row | None:
@@ -713,19 +745,21 @@ def _read(found: tuple[Any, ...]) -> Row:
     digests, verified_by, placed, parts, parallel = rest
     return Row(
         id=key,
-        identity=Identity(Direction(direction), endpoint, container, remote, local),
+        identity=Identity(
+            Direction(direction), endpoint, container, _loaded(remote), _loaded(local)
+        ),
         state=State(state),
         source=Fingerprint(**json.loads(source)) if source else None,
         part_size=part_size,
         upload_id=upload_id,
-        partial=partial_path,
+        partial=_loaded(partial_path),
         validator=validator,
         remote_id=remote_id,
         size=size,
         mtime_ns=mtime_ns,
         digests=json.loads(digests),
         verified_by=verified_by,
-        placed=placed,
+        placed=_loaded(placed),
         parts=parts,
         parallel=bool(parallel),
     )

@@ -28,8 +28,10 @@ class Holder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _path(self._folder, self.id).unlink(missing_ok=True)
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            _path(self._folder, self.id).unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def lives(self, other: str) -> bool:
         """Whether the holder `other` is still there. Tidies away the lock of one that is not."""

@@ -139,7 +139,7 @@ class UploadPlanner(_Planner):
         """
         platform = self._exchange.platform
         place = platform.place(_remote_path(destination))
-        found = await self._surveyor.find(place, folders_only=True)
+        found = await self._surveyor.find(place)
         if found.file is not None and (len(sources) != 1 or rows or destination.folder_like):
             raise UsageError(f"{destination} is a file; several sources need a folder to go to")
         if found.file is not None and place.container.startswith("id="):
@@ -161,7 +161,7 @@ class UploadPlanner(_Planner):
             if refused.status == 404 and found.place.path:  # noqa: PLR2004
                 # Remembered by an earlier run, and gone since: looked for anew.
                 await self._surveyor.forget(found.place)
-                again = await self._surveyor.find(self._wanted, folders_only=True)
+                again = await self._surveyor.find(self._wanted)
                 self._found = again
                 self._folders = Folders(self._exchange, again.place)
                 await self._listing(again.place)
@@ -339,8 +339,8 @@ class DownloadPlanner(_Planner):
         keep = len(sources) > 1 or self._selecting.keep_names
         target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
         is_folder = destination.folder_like or keep or await hop(target.is_dir)
-        for source in sources:
-            place, found = await self._find(source)
+        found_all = [(source, *await self._find(source)) for source in sources]
+        for source, place, found in found_all:
             if found.file is not None:
                 (name,) = to_local([found.file.name])
                 path = target / name if is_folder else target
@@ -409,8 +409,13 @@ class DownloadPlanner(_Planner):
                 by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
         await self._plan_ids(by_id, target)
         for folder, wanted in by_folder.items():
-            place, found = await self._find(folder)
-            listing = await self._surveyor.listing(found.place)
+            listing, place = Listing(), Place("")
+            try:
+                place, found = await self._find(folder)
+                listing = await self._surveyor.listing(found.place)
+            except (LocationError, Refused) as error:
+                if isinstance(error, Refused) and error.status not in {400, 404}:
+                    raise
             for name, named in wanted.items():
                 await self._plan_named(named, listing.files.get(name), place, target)
         if below:

@@ -45,11 +45,18 @@ class ReportWriter:
                     os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape")
                 )
             except OSError as error:
-                self.__exit__()
+                self.give_up()
                 raise UsageError(
                     f"the report {target} cannot be written: {error.strerror}"
                 ) from error
         return self
+
+    def give_up(self) -> None:
+        """What was begun is gone: nothing moved that it could be the report of."""
+        for file, target in zip(self._files, self._targets, strict=False):
+            file.close()
+            _growing(target).unlink(missing_ok=True)
+        self._files = []
 
     def write(self, line: Line) -> None:
         """One line more."""

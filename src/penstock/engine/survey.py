@@ -26,7 +26,6 @@ from penstock.engine.ledger import Ledger
 LISTINGS = 3
 # Folders listed at once: enough to hide the round trip, few enough that files get slots too.
 FOLDERS_AT_ONCE = 4
-_FILE_MARK = "file:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,39 +104,43 @@ class Surveyor:
         self._emit = emit
         self.pages = 0
 
-    async def find(self, place: Place, *, folders_only: bool = False) -> Found:
-        """What stands at a place; asked of the platform only where the ledger does not know.
+    async def find(self, place: Place) -> Found:
+        """What stands at a place, looked for from the deepest folder the ledger remembers.
 
-        With `folders_only` what is remembered of a file is not used: it does not say which folder
-        the file is in.
+        A folder looked for before is asked nothing for; a file, once for its name in its folder.
         """
-        platform = self._exchange.platform
         if not place.path and not place.container.startswith("id="):
             return Found(place)
-        key = f"{place.container}/{place.path}"
-        known = await self._recall(key)
-        if known is not None and known.startswith(_FILE_MARK) and folders_only:
-            known = None
-        if known is not None and known.startswith(_FILE_MARK):
-            try:
-                file = await self._exchange.run(platform.stat(known.removeprefix(_FILE_MARK)))
-            except Refused:
-                await self.forget(place)
-            else:
-                if place.container.startswith("id=") or file.name == place.path.rpartition("/")[2]:
-                    return Found(place, file=file)
-        elif known is not None:
-            return Found(Place(place.container, place.path, known))
-        found = await self._exchange.run(platform.find(place))
-        if found.file is not None:
-            await self._remember(key, _FILE_MARK + found.file.id)
-        elif not found.missing and found.place.id is not None:
-            await self._remember(key, found.place.id)
+        start = await self._remembered(place)
+        if start is not None and start.path == place.path:
+            return Found(start)
+        platform = self._exchange.platform
+        try:
+            found = await self._exchange.run(platform.find(place, start))
+        except Refused as refused:
+            if start is None or refused.status not in {400, 404}:
+                raise
+            # The folder it was looked for in is gone.
+            await self.forget(start)
+            return await self.find(place)
+        if found.place.id is not None:
+            await self._remember(_key(found.place), found.place.id)
         return found
+
+    async def _remembered(self, place: Place) -> Place | None:
+        """The deepest folder on the way to a place that an earlier run has found."""
+        path = place.path
+        while True:
+            known = await self._recall(_key(Place(place.container, path)))
+            if known is not None:
+                return Place(place.container, path, known)
+            if not path:
+                return None
+            path = path.rpartition("/")[0]
 
     async def forget(self, place: Place) -> None:
         """What the ledger remembers of a place turned out not to hold."""
-        await self._remember(f"{place.container}/{place.path}", None)
+        await self._remember(_key(place), None)
 
     async def _recall(self, key: str) -> str | None:
         if self._ledger is None:
@@ -226,6 +229,10 @@ class Surveyor:
                     continue
                 stirred = anyio.Event()
                 await stirred.wait()
+
+
+def _key(place: Place) -> str:
+    return f"{place.container}/{place.path}"
 
 
 def no_such_place(place: Place, refused: Refused) -> PenstockError:

@@ -11,13 +11,17 @@ slow is not.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace, TracebackType
 from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import anyio
 from aiohttp import ClientTimeout, TCPConnector, payload
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
@@ -54,14 +58,16 @@ def _nothing(_: int) -> None:
 class _RopeBody(payload.Payload):
     """A request body streamed from what a rope describes; keeps what went wrong on our side."""
 
-    def __init__(self, request: Request, progress: Progress) -> None:
+    def __init__(self, request: Request, progress: Progress, stall_timeout_s: float | None) -> None:
         super().__init__(request.body, content_type="application/octet-stream")
         self._request = request
         self._progress = progress
+        self._stall_timeout_s = stall_timeout_s
         self._size = request.body_length
         self.digests = Digests(request.digests)
         self.sent = 0
-        self.failure: BaseException | None = None
+        self.failure: PenstockError | None = None
+        self.ended: asyncio.Event | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's
         """No text; aiohttp asks for one only to print it."""
@@ -77,6 +83,7 @@ class _RopeBody(payload.Payload):
         content_length: int | None,  # noqa: ARG002 - aiohttp's
     ) -> None:
         """The whole rope is written; its length was announced."""
+        self.ended = asyncio.Event()
         try:
             for piece in self._request.body:
                 if isinstance(piece, bytes):
@@ -86,11 +93,14 @@ class _RopeBody(payload.Payload):
         except PenstockError as error:
             self.failure = error
             raise
+        finally:
+            self.ended.set()
 
     async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
         async with reading(piece, self.digests) as pieces:
             async for data in pieces:
-                await writer.write(data)
+                async with asyncio.timeout(self._stall_timeout_s):
+                    await writer.write(data)
                 self.sent += len(data)
                 self._progress(len(data))
 
@@ -120,7 +130,6 @@ class Transport:
             connector=TCPConnector(limit=self._connections, ssl=self._tls),
             timeout=self._timeout,
             auto_decompress=False,
-            trust_env=True,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             skip_auto_headers=("Content-Type",),
@@ -161,7 +170,8 @@ class Transport:
         """
         session = self._session
         assert session is not None, "the transport is entered before it sends"
-        body = _RopeBody(request, progress) if request.body else None
+        stall_s = self._timeout.sock_read
+        body = _RopeBody(request, progress, stall_s) if request.body else None
         headers = [*request.headers, *signed]
         try:
             async with session.request(
@@ -170,13 +180,19 @@ class Transport:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
+                proxy=_proxy_for(request.url),
                 trace_request_ctx=on_leave,
             ) as answer:
                 return await self._receive(request, answer, body, progress)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if body is not None and body.failure is not None:
-                raise body.failure from error
-            raise _translated(error, request) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            failure = (body.failure if body is not None else None) or _translated(error, request)
+            # Raised below, outside this block: what aiohttp raises shows URLs and header fields,
+            # and would hang on ours as its cause or context.
+        finally:
+            if body is not None and body.ended is not None:
+                with anyio.CancelScope(shield=True):
+                    await body.ended.wait()
+        raise failure
 
     async def _receive(
         self,
@@ -220,6 +236,18 @@ def _leaving() -> aiohttp.TraceConfig:
     config.on_connection_create_end.append(leave)
     config.on_connection_reuseconn.append(leave)
     return config
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy the environment names for a URL, if any.
+
+    aiohttp's own reading of the environment is not used: it takes passwords from `~/.netrc` as
+    well, and a presigned URL must carry none.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 async def _pour(
@@ -301,9 +329,9 @@ def _translated(error: BaseException, request: Request) -> PenstockError:
         return NotSent(f"{what}: the TLS connection was refused ({type(error).__name__})")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         reason = getattr(error, "strerror", None) or type(error).__name__
-        return NotSent(f"{what}: no connection ({reason})")
-    if isinstance(error, aiohttp.InvalidURL):
-        return NotSent(f"{what}: no URL that can be asked")
+        return NotSent(f"{what}: no connection ({reason}); check the network and the endpoint")
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | ValueError):
+        return AnswerUnusable(f"{what}: it cannot be asked as it was described")
     if isinstance(error, TimeoutError):
         return AnswerLost(f"{what}: nothing came for too long", timed_out=True)
     if isinstance(error, aiohttp.ClientPayloadError):

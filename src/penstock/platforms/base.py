@@ -74,8 +74,12 @@ class Platform(Protocol):
         """
         ...
 
-    def find(self, place: Place) -> Flow[Found]:
-        """What stands at a path: a file, or the deepest folder there is and what is missing."""
+    def find(self, place: Place, start: Place | None = None) -> Flow[Found]:
+        """What stands at a path: a file, or the deepest folder there is and what is missing.
+
+        `start` is a folder on the way whose id is known, so that the way to it is not asked for.
+        A file's `Found.place` is the folder it is in.
+        """
         ...
 
     def list_page(self, place: Place, cursor: str | None) -> Flow[Page]:

@@ -158,13 +158,14 @@ class SevenBridges:
             )
         return Place("/".join(segments[:2]), "/".join(segments[2:]))
 
-    def find(self, place: Place) -> Flow[Found]:
+    def find(self, place: Place, start: Place | None = None) -> Flow[Found]:
         """What stands at a path: asked by exact name, one request a path segment."""
         if place.container.startswith("id="):
             return (yield from self._find_id(place))
-        here = Place(place.container)
+        here = start if start is not None else Place(place.container)
         segments = tuple(segment for segment in place.path.split("/") if segment)
-        for depth, segment in enumerate(segments, start=1):
+        known = len([segment for segment in here.path.split("/") if segment])
+        for depth, segment in enumerate(segments[known:], start=known + 1):
             folder = file = None
             for item in (yield from self._named(here, segment)):
                 if _is_folder(item):

@@ -47,12 +47,13 @@ class Shell:
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def command(self, *args: str | Path) -> list[str]:
         return [sys.executable, "-m", "penstock", *map(str, args)]
 
     def start(self, *args: str | Path, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*args),
             cwd=self.folder,
             env={**self.environ, **more},
@@ -61,6 +62,18 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Nothing that a test started outlives it, however it ended."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                assert stream is not None
+                stream.close()
 
     def run(self, *args: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*args, **more)
@@ -103,4 +116,4 @@ def at(served: Served, shell: Shell) -> Shell:
         "PENSTOCK_CAVATICA_TOKEN": served.sim.token,
         "PENSTOCK_CAVATICA_QUOTA": f"{quota.limit}/{quota.window_s:g}s",
     }
-    return Shell(shell.folder, environ)
+    return Shell(shell.folder, environ, shell.started)

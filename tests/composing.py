@@ -7,24 +7,12 @@ transport, limiter and exchange together as `penstock.session` does, without wai
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
-import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
-from unittest.mock import Mock
 
 import anyio
-import pytest
-from aiohttp import ClientResponse
-from aioresponses import aioresponses
-from aioresponses import core as mocking
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from penstock.config import Token
 from penstock.engine.clock import Clock
@@ -104,36 +92,6 @@ class RawServer:
 Raw: TypeAlias = Callable[..., Awaitable[RawServer]]
 
 
-@pytest.fixture
-async def raw() -> AsyncIterator[Raw]:
-    """Starts servers: `await raw(answer, answer, …)`; TLS with `ssl=`."""
-    listening: list[tuple[asyncio.Server, RawServer]] = []
-
-    async def start(*answers: Answer, **options: Any) -> RawServer:  # noqa: ANN401 - asyncio's
-        server = RawServer(list(answers))
-        opened = await asyncio.start_server(server.serve, "127.0.0.1", 0, **options)
-        server.port = opened.sockets[0].getsockname()[1]
-        listening.append((opened, server))
-        return server
-
-    yield start
-    for opened, server in listening:
-        opened.close()
-        for task in tuple(server.tasks):
-            task.cancel()
-        await asyncio.gather(*server.tasks, return_exceptions=True)
-
-
-@pytest.fixture
-def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
-    """`aioresponses`, taught the argument that `ClientResponse` has had since aiohttp 3.14."""
-    if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
-        taught = functools.partial(ClientResponse, stream_writer=Mock(output_size=0))
-        monkeypatch.setattr(mocking, "ClientResponse", taught)
-    with aioresponses() as single:
-        yield single
-
-
 @dataclass
 class World:
     """The engine's lower half over a simulated platform."""
@@ -152,7 +110,7 @@ Compose: TypeAlias = Callable[..., AbstractAsyncContextManager[World]]
 
 
 @asynccontextmanager
-async def _composed(
+async def composed(
     sim: SevenBridges | None = None,
     *,
     tries: int = 3,
@@ -167,7 +125,7 @@ async def _composed(
 ) -> AsyncIterator[World]:
     if sim is None:
         async with SevenBridges(SevenBridgesSettings(smallest_part=1, **settings)) as own:  # noqa: SIM117 - the inner is called, not entered beside
-            async with _composed(
+            async with composed(
                 own,
                 tries=tries,
                 token=token,
@@ -210,25 +168,3 @@ async def _composed(
             pause=pause,
         )
         yield World(sim, platform, exchange, limiter, transport, credentials, bodies, clock)
-
-
-@pytest.fixture
-def compose() -> Compose:
-    """Opens a `World`: `async with compose(tries=2, quota=50) as world`."""
-    return _composed
-
-
-@pytest.fixture
-def open_descriptors() -> Callable[[Path], list[str]]:
-    """Which open descriptors of this process lead below a folder."""
-
-    def below(folder: Path) -> list[str]:
-        found = []
-        for entry in Path("/proc/self/fd").iterdir():
-            with suppress(OSError):
-                target = os.readlink(entry)  # noqa: PTH115 - the link's text is what is wanted
-                if target.startswith(str(folder)):
-                    found.append(target)
-        return found
-
-    return below
