@@ -14,7 +14,9 @@ from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
 
 # Parts of one file in flight: enough to fill a long pipe, few enough that a kill costs little.
-PARTS_AT_ONCE = 8
+# Parts go up in 64 MiB and more, ranges come down in 8 to 64.
+PARTS_UP_AT_ONCE = 4
+RANGES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +32,5 @@ class Context:
     uploads: OpenUploads
     folders: Folders | None = None
     """Where the run sends to; None where it fetches."""
-    parts_at_once: int = PARTS_AT_ONCE
+    parts_up_at_once: int = PARTS_UP_AT_ONCE
+    ranges_at_once: int = RANGES_AT_ONCE

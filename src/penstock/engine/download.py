@@ -373,7 +373,7 @@ class Download:
         missing = [part for part in parts if part.number not in done]
         async with task_group() as group:
             group.start_soon(front.follow)
-            width = min(self._context.parts_at_once, len(missing))
+            width = min(self._context.ranges_at_once, len(missing))
             await each(missing, fetch, at_once=width)
         headers = seen[0] if seen else (await self._probe())[0]
         return _Fetched(front.digests(), headers, front.block, front.block_md5s)

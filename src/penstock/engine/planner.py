@@ -459,11 +459,11 @@ class DownloadPlanner(_Planner):
             for file in files:
                 rows = below.pop(_join(*folders, file.name), None)
                 if rows is not None:
-                    await self._plan_named(rows, file, place, target, folders)
+                    await self._plan_named(rows, file, place, target, folders, root)
 
         await self._walk(place, deliver)
         for rows in list(below.values()):
-            await self._plan_named(rows, None, place, target)
+            await self._plan_named(rows, None, place, target, root=root)
 
     async def _plan_named(
         self,
@@ -472,21 +472,22 @@ class DownloadPlanner(_Planner):
         place: Place,
         target: Path,
         folders: tuple[str, ...] = (),
+        root: Remote | None = None,
     ) -> None:
         planned: list[Planned] = []
+        above = f"{str(root).rstrip('/')}/" if root is not None else ""
         for row in rows:
+            shown = above + row.source.removeprefix("./") if above else row.source
             try:
                 path = _below_target(row, target, file)
             except NameRefused as error:
-                planned.append(
-                    Unmoved(row.source, row.destination or "", State.FAILED, error=error)
-                )
+                planned.append(Unmoved(shown, row.destination or "", State.FAILED, error=error))
                 continue
             if file is None:
                 missing = SourceMissing(f"{row.source} is not on {self._profile}")
-                planned.append(Unmoved(row.source, str(path), State.FAILED, error=missing))
+                planned.append(Unmoved(shown, str(path), State.FAILED, error=missing))
                 continue
-            planned.append(self._one(file, place, folders, row.source, path, row.source, row))
+            planned.append(self._one(file, place, folders, shown, path, row.source, row))
         await self._deliver(planned)
 
     def _one(

@@ -328,7 +328,7 @@ class UploadRun:
             await self._context.ledger.add_receipt(self._row.id, receipt)
             receipts[part.number] = receipt
 
-        width = min(self._context.parts_at_once, len(missing)) if upload.parallel else 1
+        width = min(self._context.parts_up_at_once, len(missing)) if upload.parallel else 1
         await each(missing, put, at_once=width)
 
     async def _put(self, upload: Upload, part: Part) -> Receipt:
