@@ -328,7 +328,9 @@ class Client:
     async def _work(self, policy: Policy, turns: Iterable[int]) -> None:
         for _ in turns:
             accepted = False
-            while not accepted and len(self.refused) < MOST_REFUSED:
+            while not accepted:
+                if len(self.refused) >= MOST_REFUSED:
+                    return
                 accepted = await self._once(policy)
 
     async def _once(self, policy: Policy) -> bool:

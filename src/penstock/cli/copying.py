@@ -99,7 +99,7 @@ _arguments = options.together(
 @click.option("--dry-run", is_flag=True, help="As plan: tell what would be done, move nothing.")
 @click.pass_context
 def copy(ctx: click.Context, /, dry_run: bool, **_: object) -> int:  # noqa: FBT001 - click's
-    r"""Move files between a platform and local paths.
+    """Move files between a platform and local paths.
 
     Safe to run again: what is verified is not moved again, what was under way carries on. A folder
     as SOURCE copies what is below it; a DESTINATION that ends in / is a folder.
@@ -107,7 +107,7 @@ def copy(ctx: click.Context, /, dry_run: bool, **_: object) -> int:  # noqa: FBT
     \b
       penstock copy data/ cavatica:me/project/raw
       penstock copy cavatica:me/project/raw/ here/ --include '*.bam'
-    """
+    """  # noqa: D301 - click reads the character
     wanted = _read(ctx)
     return _plan(wanted) if dry_run else _copy(wanted)
 

@@ -36,12 +36,12 @@ def list_(
     config: str | None,
     debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
 ) -> int:
-    r"""What stands at LOCATION: kind, size, time of change, and a location to go on with.
+    """What stands at LOCATION: kind, size, time of change, and a location to go on with.
 
     \b
       penstock list cavatica:               projects
       penstock list cavatica:me/project     what is in one
-    """
+    """  # noqa: D301 - click reads the character
     from penstock.api import list_ as ask  # noqa: PLC0415 - slow to import
 
     on_screen = sys.stdout.isatty()

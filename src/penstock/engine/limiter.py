@@ -393,7 +393,7 @@ class Limiter:
         self._out.pop(number, None)
         self._held.append((number, until_ns))
         self._heard.append(heard)
-        blocked = self._waiting > 0 and self._outcome.why in {"gate", "probe"}
+        blocked = self._waiting > 0 and self._outcome.why in {"gate", "probe", "unproved"}
         self._due(heard.ended_ns, urgent=self._doubt or blocked)
 
     def _due(self, now_ns: int, *, urgent: bool) -> None:
