@@ -403,3 +403,17 @@ async def test_a_redirect_of_the_platform_is_not_followed(world: World) -> None:
     assert report.exit_code == 1
     assert not any(e.path == "/x" for e in world.sim.log)
     assert not world.sim.violations
+
+
+async def test_a_crc32c_alone_proves_where_the_storage_states_it(
+    make_world: Callable[..., Any],
+) -> None:
+    world: World = await make_world(google=True, goog_md5=False, etags=False)
+    fill(world, {"f": RANDOM[:100_000], "big": RANDOM})
+    report = await world.copy(f"{world.remote}/", world.home / "to")
+    assert {line.verified_by for line in report.lines()} == {"platform-digest"}
+    fill(world, {"g": RANDOM[:200_000]})
+    world.sim.faults.add(Fault(kind="flip", host="storage", times=None))
+    report = await world.copy(f"{world.remote}/g", f"{world.home}/to/")
+    assert next(report.lines()).status == "failed"
+    assert not (world.home / "to/g").exists()

@@ -260,7 +260,8 @@ class Download:
         stated = _comparable(promised_digests(headers))
         if not promised and not stated and tag.kind is TagKind.OPAQUE:
             return Finding(Weight.OPEN), {}
-        actual = await files.digest_file(self._final, size, self._names())
+        names = self._names() | stated.keys()
+        actual = await files.digest_file(self._final, size, names)
         multipart = await self._fitting_tag(self._final, size, tag, None, [])
         return (
             weigh(manifest=promised, stated=stated, tag=tag, actual=actual, multipart=multipart),
@@ -445,9 +446,13 @@ class Download:
     async def _weigh(self, partial: str, size: int, fetched: _Fetched) -> Finding:
         tag = read_tag(fetched.headers)
         multipart = await self._fitting_tag(partial, size, tag, fetched.block, fetched.block_md5s)
+        stated = _comparable(promised_digests(fetched.headers))
+        missing = stated.keys() - fetched.digests.keys()
+        if missing:
+            fetched.digests.update(await files.digest_file(partial, size, missing))
         return weigh(
             manifest=self._transfer.promised,
-            stated=_comparable(promised_digests(fetched.headers)),
+            stated=stated,
             tag=tag,
             actual=fetched.digests,
             multipart=multipart,
@@ -548,7 +553,7 @@ class Download:
 
     def _names(self) -> set[str]:
         """Digests to take of the whole file: MD5 for proof and report, and what was asked."""
-        known = {name for name in self._transfer.promised if name in hashlib.algorithms_available}
+        known = {name for name in self._transfer.promised if files.can_digest(name)}
         return {"md5", *known, *self._choices.checksums}
 
     def _usual_part_sizes(self) -> tuple[int, ...]:
@@ -576,4 +581,4 @@ def free_name(path: str) -> str:
 
 def _comparable(stated: Mapping[str, str]) -> dict[str, str]:
     """Stated digests that can be taken here."""
-    return {name: value for name, value in stated.items() if name in hashlib.algorithms_available}
+    return {name: value for name, value in stated.items() if files.can_digest(name)}

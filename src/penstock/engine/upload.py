@@ -9,8 +9,6 @@ end, and a file that changed under us fails.
 
 from __future__ import annotations
 
-import hashlib
-
 import anyio
 
 from penstock.core.errors import (
@@ -208,11 +206,13 @@ class UploadRun:
         stated = {
             name: value
             for name, value in promised_digests(headers).items()
-            if name in hashlib.algorithms_available
+            if files.can_digest(name)
         }
         if tag.kind is TagKind.OPAQUE and not stated:
             return None, {}
-        actual = self._whole or await files.digest_file(path, size, self._names())
+        actual = self._whole
+        if not actual or not actual.keys() >= stated.keys():
+            actual = await files.digest_file(path, size, self._names() | stated.keys())
         multipart = None
         if tag.kind is TagKind.MULTIPART:
             usual = self._exchange.platform.traits.etag_part_sizes
@@ -516,7 +516,7 @@ class UploadRun:
         return row
 
     def _names(self) -> set[str]:
-        known = {name for name in self._transfer.promised if name in hashlib.algorithms_available}
+        known = {name for name in self._transfer.promised if files.can_digest(name)}
         return {"md5", *known, *self._choices.checksums}
 
     def _progress(self, size: int) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
+
+import google_crc32c
 
 from penstock.simulators.content import (
     Bodies,
@@ -48,7 +50,8 @@ class StorageSettings:
     sse_kms: ETags are no digests, and answers say why.
     wrong_etags: ETags look like MD5s and are not: another each time, or the same for equal bytes.
     etags: whether there are any.
-    google: signed as Google does, with `x-goog-hash`; `goog_md5` off leaves that out.
+    google: signed as Google does, with `x-goog-hash`: an MD5, or with `goog_md5` off the CRC32C
+        that composed objects have alone.
     expired_status: of the answer to an expired URL; Google's 400 is a guess.
     part_headers: what a part's PUT must carry, signed.
     keep_bodies: "auto" keeps up to 1 MiB in memory and more on disk.
@@ -359,7 +362,17 @@ class Storage:
             headers["x-amz-server-side-encryption"] = "aws:kms"
         if self.settings.google and self.settings.goog_md5:
             headers["x-goog-hash"] = f"md5={_base64_md5(content.md5())}"
+        elif self.settings.google:
+            headers["x-goog-hash"] = f"crc32c={_base64_crc32c(content)}"
         return headers
+
+
+def _base64_crc32c(content: Content) -> str:
+    """Return a content's CRC32C, big-endian. Source: Google Cloud Storage, "x-goog-hash"."""
+    running: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    for piece in content.pieces():
+        running.update(piece)
+    return base64.b64encode(running.digest()).decode()
 
 
 def _base64_md5(md5: str) -> str:
