@@ -49,3 +49,20 @@ def test_every_measure_is_taken(tmp_path: Path) -> None:
     assert found["10 uploads at 20 in 1 s"][1].startswith("0 refused")
     (up,) = (row for name, row in found.items() if name.endswith("MiB up"))
     assert up[1] == "201 of 201 proved, 0 uploads left open"
+
+
+def test_policies_are_judged(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "quota_policies.py", "--smoke"],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    head, _, fixed = done.stdout.splitlines()[:3]
+    column = [cell.strip() for cell in head.split("|")].index("penstock")
+    assert fixed.split("|")[column].strip() == "1.000 / 0"

@@ -494,3 +494,80 @@ def test_another_quota_in_the_profile_keeps_what_was_learnt_in_proportion() -> N
 
 def test_a_count_says_what_it_is() -> None:
     assert Count() == Count(0, 0, None)
+
+
+def refused_at_350() -> Key:
+    """A key of 500 whose first flight met another client's share."""
+    key = Key(terms=Terms(500, 60 * S))
+    key.spend(350, 0, 1)
+    (only,) = key.take(1, 2)
+    key.end(only, 2, 3, refused=True)
+    return key
+
+
+def test_beyond_what_was_proved_few_are_in_flight() -> None:
+    key = Key(standing=Standing(quota=1000, limit=1000, burst=1000, proved=600))
+    assert len(key.take(900, 0)) == 600
+    room = key.room(0)
+    assert (room.slots, room.why) == (0, "unproved")
+    key = Key(standing=Standing(quota=1000, limit=1000, burst=1000, proved=600))
+    key.spend(600, 0, 1)
+    assert len(key.take(900, 2)) == 4
+    assert key.room(2).why == "unproved"
+
+
+def test_a_refusal_beyond_what_was_proved_lowers_the_limit_to_what_was_taken() -> None:
+    standing = Standing(quota=1000, limit=700, burst=1000, proved=600, clean_ns=0)
+    key = Key(standing=standing)
+    key.spend(600, 0, 1)
+    for _ in range(13):
+        for number in key.take(4, 2):
+            key.end(number, 2, 3)
+    (only,) = key.take(1, 4)
+    key.end(only, 4, 5, refused=True)
+    assert (standing.limit, standing.proved, standing.burst) == (642, 592, 1000)
+    # Nothing helps before the first of our own is no longer counted.
+    assert key.room(6).next_ns == 61 * S
+
+
+def test_what_is_taken_again_once_our_own_are_forgotten_says_nothing_of_a_burst() -> None:
+    key = refused_at_350()
+    (probe,) = key.take(9, 61)
+    key.end(probe, 61, 62)
+    assert (key.standing.limit, key.standing.burst, key.standing.proved) == (350, 500, 350)
+
+
+def test_each_edge_makes_the_next_try_wait_twice_as_long() -> None:
+    key = Key(
+        standing=Standing(quota=1000, limit=700, burst=1000, proved=690, patience=4, clean_ns=0)
+    )
+    limits = []
+    for at in (239, 240):
+        key.room(at)
+        limits.append(key.standing.limit)
+    assert limits == [700, 725]
+
+
+def test_what_was_proved_is_forgotten_after_a_time_without_refusals() -> None:
+    key = Key(standing=Standing(quota=1000, limit=700, burst=1000, proved=100, patience=2))
+    key.room(20 * 60 - 1)
+    assert key.standing.proved == 100
+    key.room(20 * 60)
+    assert (key.standing.proved, key.standing.patience) == (0, 1)
+
+
+def test_with_others_about_each_gate_that_ends_is_probed() -> None:
+    key = Key(standing=Standing(quota=1000, limit=1000, burst=1000, was_short=True, company_ns=0))
+    (first,) = key.take(1, 0)
+    key.end(first, 0, 1, says(30, 2, 1))
+    assert key.room(30).probe
+
+
+def test_a_second_refusal_whose_reset_slid_lowers_the_limit_to_what_was_taken() -> None:
+    key = Key()
+    key.spend(600, 0, 1)
+    for at in (2, 6):
+        (only,) = key.take(1, at)
+        key.end(only, at, at + 0.5, says(0, 1, at + 0.5), refused=True)
+    assert key.standing.limit == 590
+    assert key.room(7).next_ns == 61 * S

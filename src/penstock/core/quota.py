@@ -5,6 +5,10 @@ beside its slots: the gate, how long it is closed, the N and burst still believe
 is out. It is shared by every process that spends the key: a store keeps it, applies what was
 heard and grants what `Standing.room` allows, in one transaction.
 
+After a refusal that names no moment, what had been taken by then is `proved`. Beyond it only few
+requests are in flight at once, so that the next refusal finds few on the way; it then lowers N to
+what was taken, and each such edge doubles the clean windows until more is tried again.
+
 The invariant: nothing here ever raises what may be spent above the profile's N. Headers lower it,
 refusals lower it, clean windows give it back. All times are nanoseconds and handed in; nothing is
 random, and nothing waits.
@@ -15,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeAlias
@@ -40,6 +44,11 @@ _CLEAN_WINDOWS_PER_BURST = 10
 # Others who spent the key are expected back within so many windows. A guess.
 _COMPANY_WINDOWS = 10
 _SMALLEST_BURSTS = 50
+# A holder that missed slots and has not asked for this long does not want them any more.
+_MISSED_NS = NS_PER_S
+# Weights and what was served by weight, as whole numbers.
+_WEIGHT_SCALE = 1000
+_SERVICE_SCALE = 1_000_000_000
 # Where N is not proved, this part of it may be in flight at once: what the first refusal finds on
 # the way is refused as well. Source: benchmarks/quota_policies.py, "other at 30 %, unseen".
 _UNPROVED_FLIGHTS = 250
@@ -286,6 +295,8 @@ class Standing:
     company_ns: int = -(1 << 62)
     proved_ns: int = -(1 << 62)
     proved_by: str = ""
+    shares: dict[str, list[int]] = field(default_factory=dict)
+    """Of each holder that found too little: weight, service by weight, when, how much it missed."""
 
     def dumps(self) -> str:
         """As text."""
@@ -370,7 +381,7 @@ class Standing:
         if wait is not None:
             # A reset that slides names the next moment, not the next window: not twice.
             self.flight_refused = self.flight_refused + 1 if again else 1
-            if again and word.retry_after_ns is None:
+            if (again or self.proved) and word.retry_after_ns is None:
                 self._hear_edge(heard, taken, count, terms)
             return
         self.strikes += 1
@@ -389,6 +400,7 @@ class Standing:
             self.limit = max(1, self.believed(terms) * 7 // 10)
             self.clean_ns = self.burst_clean_ns = heard.ended_ns
             self.proved = min(taken + _flight_unproved(terms), self.limit)
+            self.patience = max(2, self.patience)
 
     def _hear_edge(self, heard: Heard, taken: int, count: Count, terms: Terms) -> None:
         """More than was proved had been tried, and this was too much: so much may be spent.
@@ -423,7 +435,7 @@ class Standing:
             self.burst_clean_ns = heard.ended_ns
             if taken * 2 < self.flight_limit:
                 self.limit = max(self.limit, self.flight_limit)
-                self.proved = 0
+                self.proved, self.patience = 0, 1
 
     def _close(self, until_ns: int) -> None:
         self.closed_until_ns = max(self.closed_until_ns, until_ns)
@@ -557,9 +569,45 @@ class Standing:
             slots = min(slots, sure)
         return Room(slots if left is None else min(slots, left), count.next_free_ns, "")
 
+    def part_of(self, holder: str, weight: float, want: int, free: int, now_ns: int) -> int:
+        """How many of the `free` slots a holder may take that wants so many.
+
+        Whoever was served less, by its weight, goes first; nobody is more than an eighth of N
+        ahead. Where there is enough for all who miss some, nothing is withheld.
+        """
+        others = {
+            name: entry
+            for name, entry in self.shares.items()
+            if name != holder and now_ns - entry[2] < _MISSED_NS
+        }
+        mine = self.shares.get(holder)
+        self.shares = dict(others)
+        if not holder or not want:
+            return want
+        least = min((entry[1] for entry in others.values()), default=0)
+        scaled = max(1, int(weight * _WEIGHT_SCALE))
+        ahead = max(8, self.quota // 8) * _SERVICE_SCALE // _WEIGHT_SCALE
+        served = max(mine[1] if mine else least, least - ahead) if others else 0
+        self.shares[holder] = [scaled, served, now_ns, want]
+        if not others or want + sum(entry[3] for entry in others.values()) <= free:
+            return want
+        return max(0, (least + ahead - served) * scaled // _SERVICE_SCALE)
+
+    def served(self, holder: str, slots: int, want: int, now_ns: int) -> None:
+        """So many of the wanted slots were granted."""
+        entry = self.shares.get(holder)
+        if entry is None or not want:
+            return
+        entry[1] += slots * _SERVICE_SCALE // entry[0]
+        entry[2:] = [now_ns, want - slots]
+        if slots >= want and len(self.shares) == 1:
+            del self.shares[holder]
+        elif slots >= want:
+            entry[2] = now_ns - _MISSED_NS
+
 
 def _flight_unproved(terms: Terms) -> int:
     return max(2, terms.quota // _UNPROVED_FLIGHTS)
 
 
-_FIELDS = tuple(field.name for field in fields(Standing))
+_FIELDS = tuple(one.name for one in fields(Standing))

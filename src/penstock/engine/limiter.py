@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import os
+import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -34,7 +36,7 @@ from penstock.engine.slots import Outcome, SlotStore, Turn
 
 # Slots asked for in one turn: enough that the store costs little, few enough that processes
 # which share a key take turns. Source: own measurement of turns of 1 to 256 slots, 2026-11-21.
-_MOST_A_TURN = 32
+_MOST_A_TURN = 64
 # Slots asked for ahead of callers, where much is free.
 _SPARE = 16
 _SPARE_KEPT_S = 1.0
@@ -154,6 +156,7 @@ class Limiter:
 
     Entered in the task that leaves it. `token` is the fingerprint of the token in use, under which
     its refusal is remembered; `profile` is whose window this is, which a replaced token inherits.
+    Limiters that share a key and find too little share it by their `weight`s.
     `on_wait(seconds)` is called when callers begin to wait for a moment that is known.
     """
 
@@ -169,6 +172,7 @@ class Limiter:
         silent: bool = False,
         longest_delay_s: float = 60.0,
         share: float = 1.0,
+        weight: float = 1.0,
         token: str = "",
         profile: str = "",
         on_wait: Callable[[float], None] | None = None,
@@ -186,6 +190,8 @@ class Limiter:
         self._token = token
         self._profile = profile
         self._on_wait = on_wait or (lambda _: None)
+        self._holder = f"{os.getpid()}-{secrets.token_hex(6)}"
+        self._weight = weight
         self._offset_ns = 0
         self._outcome = Outcome()
         self._group = anyio.create_task_group()
@@ -474,6 +480,8 @@ class Limiter:
             token=self._token if self._refusal is None else self._refusal,
             proved=self._proved,
             refused=self._refusal is not None,
+            holder=self._holder,
+            weight=self._weight,
         )
         self._back.clear()
         self._held.clear()

@@ -34,16 +34,34 @@ from penstock.core.window import NS_PER_S, Count, Window, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
+from penstock.engine.slots_sqlite import (
+    BUSY_MS,
+    TABLES,
+    Rows,
+    begin,
+    on_network,
+    refused_at_of,
+    root_of,
+    standing_of,
+)
+
+__all__ = [
+    "MemorySlotStore",
+    "Opened",
+    "Outcome",
+    "SlotStore",
+    "SqliteSlotStore",
+    "Turn",
+    "key_of",
+    "on_network",
+]
 
 # How long a refused token is not asked with again. Source: none, a choice; ARCHITECTURE, Admission.
 REFUSAL_REMEMBERED_S = 3600.0
-# SQLite waits for a lock by sleeping longer each time, up to 100 ms, so that whoever came first
-# starves. Asked anew after a few ms, all who wait have the same chance. A store locked for longer
-# than all tries together (15 s) is broken, not busy.
-_BUSY_MS = 3
-_BUSY_TRIES = 5000
 # Whether other holders live is asked at most this often: it opens their lock files.
 _LIVES_EVERY_NS = NS_PER_S // 4
+# When to ask again what was left to another holder.
+_SHARE_AGAIN_NS = NS_PER_S // 4
 # Spare slots are granted only from every eighth that is free, so that others find enough.
 _SPARES_OF = 8
 
@@ -68,7 +86,8 @@ class Turn:
 
     `back` were never sent; `held` are (slot, until); `heard` what was learnt from those. `want`
     slots are asked for callers that wait, `spare` besides where much is free. `first`: no answer
-    has come to this run yet. `token` is a fingerprint, `refused` that a 401 came with it.
+    has come to this run yet. `token` is a fingerprint, `refused` that a 401 came with it. Holders
+    that find too little share it by their weights.
     """
 
     now_ns: int
@@ -82,6 +101,8 @@ class Turn:
     token: str = ""
     proved: bool = False
     refused: bool = False
+    holder: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +184,21 @@ def _turn(rows: _Rows, standing: Standing, turn: Turn, *, token_refused: bool) -
         return Outcome((), standing, count, token_refused=True)
     room = standing.room(count, turn.now_ns, turn.terms, first=turn.first, token=turn.token)
     wanted = min(turn.want, room.slots)
+    why, next_ns = room.why, room.next_ns
+    part = standing.part_of(turn.holder, turn.weight, turn.want, room.slots, turn.now_ns)
+    if part < wanted:
+        wanted, why, next_ns = part, "share", turn.now_ns + _SHARE_AGAIN_NS
     if wanted == turn.want and not (room.probe or turn.first):
         wanted += max(0, min(turn.spare, (room.slots - wanted) // _SPARES_OF))
     slots: tuple[int, ...] = ()
     if wanted:
         limit = standing.believed(turn.terms)
         slots = tuple(rows.take(wanted, turn.now_ns, limit=limit))
-        count = rows.count(turn.now_ns)
+        count = replace(count, used=count.used + len(slots), in_flight=count.in_flight + len(slots))
         if room.probe and slots:
             standing.probe_slot = slots[0]
-    return Outcome(slots, standing, count, room.next_ns, room.why)
+    standing.served(turn.holder, len(slots), turn.want, turn.now_ns)
+    return Outcome(slots, standing, count, next_ns, why)
 
 
 class MemorySlotStore:
@@ -218,119 +244,6 @@ def _if_remembered(refused_at: float | None, now_at: float | None) -> float | No
     if refused_at is None or now_at is None or now_at - refused_at < REFUSAL_REMEMBERED_S:
         return refused_at
     return None
-
-
-# One row a slot: `free_at` in nanoseconds, NULL while in flight. `root` is the key whose slots a
-# replaced token's key spends on; `told_at` the moment of the last turn, and `host` whose it was.
-_TABLES = """
-    CREATE TABLE IF NOT EXISTS slots (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, holder TEXT NOT NULL,
-        free_at INTEGER);
-    CREATE INDEX IF NOT EXISTS slots_key ON slots (key, free_at, holder);
-    CREATE TABLE IF NOT EXISTS windows (
-        key TEXT PRIMARY KEY, root TEXT NOT NULL, standing TEXT NOT NULL, host TEXT NOT NULL,
-        told_at INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS profiles (profile TEXT PRIMARY KEY, key TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS tokens (token TEXT PRIMARY KEY, refused_at REAL NOT NULL);
-    CREATE TABLE IF NOT EXISTS boots (boot TEXT PRIMARY KEY, offset_ns INTEGER NOT NULL);
-"""
-
-# File systems whose files other machines see. SQLite's WAL needs memory that all share, so it is
-# for one machine. Source: sqlite.org/wal.html, "Overview"; the names are those of mount(8).
-_NETWORK_TYPES = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "ceph",
-        "fuse.ceph",
-        "glusterfs",
-        "fuse.glusterfs",
-        "fuse.sshfs",
-        "afs",
-        "panfs",
-        "pvfs2",
-        "9p",
-    ]
-)
-
-
-def on_network(path: Path) -> bool:
-    """Whether the path lies on a network file system, as far as the system tells (Linux)."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    # Source: proc(5): device, mount point, type, …
-    kinds = {line.split()[1]: line.split()[2] for line in mounts.splitlines()}
-    resolved = path.resolve()
-    for folder in (resolved, *resolved.parents):
-        if str(folder) in kinds:
-            return kinds[str(folder)] in _NETWORK_TYPES
-    return False
-
-
-@dataclass(slots=True)
-class _SqliteRows:
-    """The slots of one key in an open transaction. The same contract as `core.window.Window`."""
-
-    connection: sqlite3.Connection
-    key: str
-    holder: str
-    terms: Terms
-
-    def give_back(self, numbers: Iterable[int]) -> None:
-        self.connection.executemany(
-            "DELETE FROM slots WHERE number = ? AND free_at IS NULL", [(n,) for n in numbers]
-        )
-
-    def hold(self, number: int, until_ns: int) -> None:
-        self.connection.execute(
-            "UPDATE slots SET free_at = ? WHERE number = ? AND free_at IS NULL", (until_ns, number)
-        )
-
-    def is_in_flight(self, number: int) -> bool:
-        found = self.connection.execute(
-            "SELECT 1 FROM slots WHERE number = ? AND free_at IS NULL", (number,)
-        )
-        return found.fetchone() is not None
-
-    def count(self, now_ns: int) -> Count:
-        used, in_flight, next_free = self.connection.execute(
-            "SELECT count(*), total(free_at IS NULL OR free_at > ?),"
-            " min(free_at)"
-            " FROM slots WHERE key = ? AND (free_at IS NULL OR free_at > ?)",
-            (now_ns + self.terms.window_ns, self.key, now_ns),
-        ).fetchone()
-        return Count(used, int(in_flight), next_free)
-
-    def take(self, slots: int, now_ns: int, *, limit: int) -> list[int]:
-        free = max(0, limit - self.count(now_ns).used)
-        insert = "INSERT INTO slots (key, holder) VALUES (?, ?)"
-        taken = (
-            self.connection.execute(insert, (self.key, self.holder))
-            for _ in range(min(slots, free))
-        )
-        return [cursor.lastrowid or 0 for cursor in taken]
-
-    def bury(self, now_ns: int, holder: Holder) -> None:
-        """Hold what dead holders had in flight until nothing of it can still be counted."""
-        others = self.connection.execute(
-            "SELECT DISTINCT holder FROM slots WHERE key = ? AND free_at IS NULL AND holder <> ?",
-            (self.key, self.holder),
-        ).fetchall()
-        until_ns = now_ns + self.terms.longest_delay_ns + self.terms.window_ns
-        for (other,) in others:
-            if not holder.lives(other):
-                self.connection.execute(
-                    "UPDATE slots SET free_at = ? WHERE holder = ? AND free_at IS NULL",
-                    (until_ns, other),
-                )
 
 
 class SqliteSlotStore:
@@ -402,7 +315,7 @@ class SqliteSlotStore:
         with self._lock:
             try:
                 connection = self._connection or self._connect()
-                _begin(connection)
+                begin(connection)
                 try:
                     yield connection
                 except BaseException:
@@ -439,9 +352,9 @@ class SqliteSlotStore:
         try:
             connection.execute(f"PRAGMA journal_mode = {'DELETE' if self.network else 'WAL'}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if self.network else 'NORMAL'}")
-            for statement in _TABLES.split(";"):
+            for statement in TABLES.split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         except BaseException:
             connection.close()
             raise
@@ -461,15 +374,15 @@ class SqliteSlotStore:
             connection.execute("DELETE FROM slots WHERE free_at <= ?", (now_ns,))
             forgotten_at = now_ns / NS_PER_S - REFUSAL_REMEMBERED_S
             connection.execute("DELETE FROM tokens WHERE refused_at < ?", (forgotten_at,))
-            key = _root(connection, key, profile)
-            _SqliteRows(connection, key, self._holder.id, terms).bury(now_ns, self._holder)
+            key = root_of(connection, key, profile)
+            Rows(connection, key, self._holder.id, terms).bury(now_ns, self._holder)
             latest_ns = now_ns + terms.longest_delay_ns + terms.window_ns
             connection.execute(
                 "UPDATE slots SET free_at = ? WHERE key = ? AND free_at > ?",
                 (latest_ns, key, latest_ns),
             )
             self._check_host(connection, key, latest_ns - now_ns, now_ns)
-            standing, told_ns = _standing(connection, key)
+            standing, told_ns = standing_of(connection, key)
             if told_ns > now_ns + NS_PER_S:
                 standing.limit_future(now_ns, terms)
             connection.execute(
@@ -510,9 +423,9 @@ class SqliteSlotStore:
     def _turn(self, key: str, turn: Turn) -> Outcome:
         with self._transaction() as connection:
             now_ns = turn.now_ns
-            rows = _SqliteRows(connection, key, self._holder.id, turn.terms)
+            rows = Rows(connection, key, self._holder.id, turn.terms)
             connection.execute("DELETE FROM slots WHERE key = ? AND free_at <= ?", (key, now_ns))
-            standing, _ = _standing(connection, key)
+            standing, _ = standing_of(connection, key)
             if turn.want and now_ns - self._lives_asked_ns.get(key, 0) >= _LIVES_EVERY_NS:
                 self._lives_asked_ns[key] = now_ns
                 rows.bury(now_ns, self._holder)
@@ -520,7 +433,7 @@ class SqliteSlotStore:
                 connection.execute(
                     "INSERT OR REPLACE INTO tokens VALUES (?, ?)", (turn.token, now_ns / NS_PER_S)
                 )
-            refused_at = _if_remembered(_refused_at(connection, turn.token), now_ns / NS_PER_S)
+            refused_at = _if_remembered(refused_at_of(connection, turn.token), now_ns / NS_PER_S)
             outcome = _turn(rows, standing, turn, token_refused=refused_at is not None)
             connection.execute(
                 "UPDATE windows SET standing = ?, told_at = ?, host = ? WHERE key = ?",
@@ -530,62 +443,8 @@ class SqliteSlotStore:
 
     def _token_refused_at(self, token: str) -> float | None:
         with self._transaction() as connection:
-            return _refused_at(connection, token)
+            return refused_at_of(connection, token)
 
     def _forget_refusal(self, token: str) -> None:
         with self._transaction() as connection:
             connection.execute("DELETE FROM tokens WHERE token = ?", (token,))
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    for attempt in range(_BUSY_TRIES):
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or attempt == _BUSY_TRIES - 1:
-                raise
-        else:
-            return
-
-
-def _refused_at(connection: sqlite3.Connection, token: str) -> float | None:
-    query = "SELECT refused_at FROM tokens WHERE token = ?"
-    row = connection.execute(query, (token,)).fetchone()
-    return None if row is None else row[0]
-
-
-def _standing(connection: sqlite3.Connection, key: str) -> tuple[Standing, int]:
-    text, told_ns = connection.execute(
-        "SELECT standing, told_at FROM windows WHERE key = ?", (key,)
-    ).fetchone()
-    return Standing.loads(text), told_ns
-
-
-def _root(connection: sqlite3.Connection, key: str, profile: str) -> str:
-    """The key whose slots `key` spends: another one while that still counts for its profile."""
-
-    def root_of(some: str) -> str:
-        row = connection.execute("SELECT root FROM windows WHERE key = ?", (some,)).fetchone()
-        return row[0] if row else some
-
-    def counts(some: str) -> bool:
-        query = "SELECT 1 FROM slots WHERE key = ? LIMIT 1"
-        return connection.execute(query, (some,)).fetchone() is not None
-
-    root = root_of(key)
-    last = connection.execute("SELECT key FROM profiles WHERE profile = ?", (profile,)).fetchone()
-    inherited = root_of(last[0]) if profile and last else root
-    if inherited != root and counts(inherited):
-        connection.execute("UPDATE slots SET key = ? WHERE key = ?", (inherited, root))
-        root = inherited
-    elif not counts(root):
-        root = key
-    connection.execute("INSERT OR IGNORE INTO windows VALUES (?, ?, ?, '', 0)", (key, root, _NEW))
-    connection.execute("UPDATE windows SET root = ? WHERE key = ?", (root, key))
-    if profile:
-        connection.execute("INSERT OR REPLACE INTO profiles VALUES (?, ?)", (profile, key))
-    return root
-
-
-_NEW = Standing().dumps()

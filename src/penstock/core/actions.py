@@ -1,0 +1,61 @@
+"""How many actions may be unsettled at once on a platform that queues them (SURF).
+
+Actions are no reads: the platform asks for a steady rate, so they are not spent in bursts. The
+cap grows by what succeeds and is halved by a full queue. Nothing here waits, and the quota's
+window is not touched.
+"""
+
+from __future__ import annotations
+
+# Source: a choice; the project's rule for SURF's actions (issue 3, item 4).
+_AT_FIRST = 20
+
+
+class ActionCap:
+    """Counts unsettled actions against a cap: 20 at first, one more for each that settled.
+
+    Every action that was begun ends by exactly one of `settled`, `queue_full` and `given_up`.
+    """
+
+    def __init__(self, cap: int = _AT_FIRST) -> None:
+        self._cap = max(1, cap)
+        self._unsettled = 0
+        self._begun = 0
+        self._full_at = 0
+
+    @property
+    def cap(self) -> int:
+        """The most that may be unsettled; never below 1."""
+        return self._cap
+
+    @property
+    def unsettled(self) -> int:
+        """Begun and not ended."""
+        return self._unsettled
+
+    def begin(self) -> int | None:
+        """The number of an action that may be sent now; None where the cap is reached."""
+        if self._unsettled >= self._cap:
+            return None
+        self._unsettled += 1
+        self._begun += 1
+        return self._begun
+
+    def settled(self) -> None:
+        """The platform did it, or said why not: one more may be unsettled."""
+        self._unsettled -= 1
+        self._cap += 1
+
+    def queue_full(self, action: int) -> None:
+        """A 503 to that action. Halves the cap, once for all that were begun before the last."""
+        self._unsettled -= 1
+        if action > self._full_at:
+            self._full_at = self._begun
+            self._cap = max(1, self._cap // 2)
+
+    def given_up(self) -> None:
+        """It was never sent, or nobody waits for it: nothing is learnt."""
+        self._unsettled -= 1
+
+    def __repr__(self) -> str:
+        return f"<ActionCap {self._unsettled} of {self._cap} unsettled>"
