@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.api import Entry, Plan, Report, check, copy, list_, plan
+    from penstock.api import Entry, Plan, Report, check, copy, list_, plan, quota
     from penstock.core.errors import (
         Interrupted,
         PenstockError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from penstock.core.report import Line, Summary
+    from penstock.quotas import QuotaUse
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "Line",
     "PenstockError",
     "Plan",
+    "QuotaUse",
     "Report",
     "RunStopped",
     "Summary",
@@ -43,10 +45,12 @@ __all__ = [
     "copy",
     "list_",
     "plan",
+    "quota",
 ]
 
 _HOMES = {
-    "penstock.api": ("Entry", "Plan", "Report", "check", "copy", "list_", "plan"),
+    "penstock.api": ("Entry", "Plan", "Report", "check", "copy", "list_", "plan", "quota"),
+    "penstock.quotas": ("QuotaUse",),
     "penstock.core.errors": (
         "Interrupted",
         "PenstockError",

@@ -1,4 +1,4 @@
-"""The library: `copy`, `plan`, `list_`, `check`. Composes the engine; decides nothing of its own.
+"""The library: `copy`, `plan`, `list_`, `check`, `quota`. Composes the engine, decides nothing.
 
 Everything is a coroutine; there is no global state. Several runs may go on in one event loop, and
 share a quota where endpoint and token are the same. Options are keyword-only and mean what the
@@ -31,6 +31,7 @@ from penstock.config import Profile, Settings, load, state_dir
 from penstock.core.errors import (
     Interrupted,
     PenstockError,
+    ProfileError,
     Refused,
     RunStopped,
     UsageError,
@@ -43,6 +44,7 @@ from penstock.core.plan import check_part_size, estimate
 from penstock.core.report import Line, Summary
 from penstock.core.transfers import Choices
 from penstock.core.units import parse_duration
+from penstock.core.window import NS_PER_S
 from penstock.costing import Costing, missing_folders
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
@@ -66,11 +68,11 @@ from penstock.engine.scheduler import (
     Stop,
     TooManyFailures,
 )
-from penstock.engine.slots import SqliteSlotStore
 from penstock.engine.survey import Surveyor, no_such_place
 from penstock.engine.upload import abandon
 from penstock.jobs import Job, path_of, read_choices, read_job, read_location, rules_of
-from penstock.session import Folders, Session, ledger_in, open_session, platform_of
+from penstock.quotas import Quotas, QuotaUse, open_store, quota_use, read_quotas, terms_of
+from penstock.session import Folders, Session, ledger_in, open_session, platform_of, read_token
 
 # Bytes a second a plan reckons with where no earlier run has measured any. A guess.
 ASSUMED_RATE = 50_000_000
@@ -157,6 +159,7 @@ async def _prepared(
     clock: Clock,
     concurrency: int | None,
     retries: int | None,
+    quotas: Quotas,
 ) -> AsyncIterator[tuple[Session, Ledger, Surveyor]]:
     async with (
         ledger_in(folders, clock) as ledger,
@@ -168,6 +171,7 @@ async def _prepared(
             clock=clock,
             concurrency=concurrency,
             retries=retries,
+            quotas=quotas,
         ) as session,
     ):
         yield session, ledger, Surveyor(session.exchange, ledger, emit)
@@ -228,6 +232,9 @@ async def copy(
     concurrency: int | None = None,
     part_size: int | str | None = None,
     retries: int | None = None,
+    quota_share: float | str | None = None,
+    quota_store: str | None = None,
+    quota_fallback: str | None = None,
     max_failures: int | None = None,
     deadline: float | str | None = None,
     times: bool = False,
@@ -256,8 +263,9 @@ async def copy(
     )
     if concurrency is not None and concurrency < 1:
         raise UsageError("the concurrency is at least 1")
+    quotas = read_quotas(quota_share, quota_store, quota_fallback)
     job = await read_job(locations, settings, manifest, encoding, only)
-    profile = settings.profile(job.profile)
+    profile = quotas.of(settings.profile(job.profile))
     if choices.part_size is not None and job.uploads:
         check_part_size(choices.part_size, platform_of(profile).traits)
     emit = on_event or (lambda _: None)
@@ -276,7 +284,14 @@ async def copy(
         clock=clock,
     )
     async with _prepared(
-        job, settings, run.folders, emit=emit, clock=clock, concurrency=concurrency, retries=retries
+        job,
+        settings,
+        run.folders,
+        emit=emit,
+        clock=clock,
+        concurrency=concurrency,
+        retries=retries,
+        quotas=quotas,
     ) as (session, ledger, surveyor):
         return await run.through(session, ledger, surveyor, settings)
 
@@ -286,7 +301,7 @@ def _files_at_once(concurrency: int | None, profile: Profile) -> int:
 
     A quarter of the quota at most: what was begun should be ended by the window it began in.
     """
-    quota, _ = profile.quota or (platform_of(profile).traits.quota, 0)
+    quota = terms_of(profile, platform_of(profile).traits).top
     wide = FILES_AT_ONCE if concurrency is None else 2 * concurrency
     return max(4, min(FILES_AT_ONCE, wide, quota // 4))
 
@@ -487,6 +502,9 @@ async def plan(
     concurrency: int | None = None,
     part_size: int | str | None = None,
     retries: int | None = None,
+    quota_share: float | str | None = None,
+    quota_store: str | None = None,
+    quota_fallback: str | None = None,
     times: bool = False,
     partial_dir: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -503,12 +521,20 @@ async def plan(
     selecting = Selecting(
         select(rules_of(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
     )
+    quotas = read_quotas(quota_share, quota_store, quota_fallback)
     job = await read_job(locations, settings, manifest, encoding, only)
     folders = _folders(state, environ)
     clock = Clock.running()
     emit = on_event or (lambda _: None)
     async with _prepared(
-        job, settings, folders, emit=emit, clock=clock, concurrency=concurrency, retries=retries
+        job,
+        settings,
+        folders,
+        emit=emit,
+        clock=clock,
+        concurrency=concurrency,
+        retries=retries,
+        quotas=quotas,
     ) as (session, ledger, surveyor):
         traits = session.exchange.platform.traits
         if choices.part_size is not None and job.uploads:
@@ -523,7 +549,8 @@ async def plan(
     cost = costing.cost
     new = missing_folders(costing.new_folders, remote_folders)
     requests = cost.api_requests + len(new) + spent
-    quota, window_s = session.profile.quota or (traits.quota, traits.window_s)
+    terms = terms_of(session.profile, traits)
+    quota, window_s = terms.top, terms.window_ns / NS_PER_S
     rate = int(known) if known is not None else ASSUMED_RATE
     time = estimate(requests, cost.bytes, quota=quota, window_s=window_s, rate=rate)
     return Plan(
@@ -554,6 +581,9 @@ async def list_(
     recursive: bool = False,
     state: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
+    quota_share: float | str | None = None,
+    quota_store: str | None = None,
+    quota_fallback: str | None = None,
     on_entry: Callable[[Entry], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -568,12 +598,20 @@ async def list_(
     where = read_location(location, settings)
     if not isinstance(where, Remote):
         raise UsageError(f"{location} is a local path; list takes PROFILE:PATH")
+    quotas = read_quotas(quota_share, quota_store, quota_fallback)
     entries: list[Entry] = []
     take = on_entry or entries.append
     folders, clock, emit = _folders(state, environ), Clock.running(), on_event or (lambda _: None)
     job = Job((where,), Local("."), where.profile)
     async with _prepared(
-        job, settings, folders, emit=emit, clock=clock, concurrency=None, retries=None
+        job,
+        settings,
+        folders,
+        emit=emit,
+        clock=clock,
+        concurrency=None,
+        retries=None,
+        quotas=quotas,
     ) as (session, _, surveyor):
         if where.id is None and not where.path:
             await _list_containers(session, where.profile, take)
@@ -631,6 +669,7 @@ async def check(
     *,
     state: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
+    quota_store: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> None:
     """Tries a profile's token by one request, also one that was remembered as refused.
@@ -642,7 +681,7 @@ async def check(
     found = settings.profile(profile)
     folders = _folders(state, environ)
     token = await hop(found.token.read)
-    store = SqliteSlotStore(folders.quota / "quota.sqlite3")
+    store = await open_store(read_quotas(store=quota_store), folders.quota, lambda _: None)
     try:
         await store.forget_refusal(token.fingerprint())
         async with open_session(
@@ -656,3 +695,44 @@ async def check(
             await session.exchange.run(session.exchange.platform.list_containers(None))
     finally:
         await store.aclose()
+
+
+async def quota(
+    profile: str | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    quota_share: float | str | None = None,
+    quota_store: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[QuotaUse]:
+    """What is spent and left of the quotas of one profile, or of all that have a token.
+
+    Asks no platform and changes nothing. Raises `ProfileError` for a named profile without a
+    token or on a platform without a quota, `QuotaStoreError` where the store cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    settings = _settings(config, environ)
+    quotas = read_quotas(quota_share, quota_store)
+    folder = _folders(None, environ).quota
+    found = []
+    for name in [profile] if profile is not None else settings.profiles:
+        try:
+            asked = quotas.of(settings.profile(name))
+            platform = platform_of(asked)
+            token = await read_token(asked)
+        except ProfileError:
+            if profile is not None:
+                raise
+            continue
+        found.append(
+            await quota_use(
+                quotas,
+                folder,
+                asked,
+                platform.endpoint,
+                platform.traits,
+                token.fingerprint(),
+                Clock.running(),
+            )
+        )
+    return found

@@ -21,10 +21,11 @@ from penstock.engine.exchange import TRIES, Credentials, Exchange, refused_sente
 from penstock.engine.files import hop
 from penstock.engine.ledger import Ledger
 from penstock.engine.limiter import Limiter
-from penstock.engine.slots import SlotStore, SqliteSlotStore, key_of
+from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
 from penstock.platforms.sevenbridges import SevenBridges
+from penstock.quotas import Quotas, key_for, open_store
 
 # Bodies in flight over all files. A guess that fills a long pipe without straining a laptop.
 BODIES_AT_ONCE = 16
@@ -85,13 +86,17 @@ async def open_session(
     clock: Clock,
     concurrency: int | None = None,
     retries: int | None = None,
+    quotas: Quotas | None = None,
     store: SlotStore | None = None,
 ) -> AsyncIterator[Session]:
     """A profile's session; everything it opened is closed at the end.
 
+    `quotas` is what the command says about quotas; a `store` that is given stays its giver's.
     Raises `ProfileError`, `TokenRefused` (also where the token was refused within the hour: then
-    without a request) and `QuotaStoreError`.
+    without a request), `QuotaStoreError`, and `UsageError` for a store that another machine uses.
     """
+    quotas = quotas or Quotas()
+    profile = quotas.of(profile)
     platform = platform_of(profile)
     traits = platform.traits
     token = await read_token(profile)
@@ -107,16 +112,17 @@ async def open_session(
             return None
 
     owned = store is None
-    used = store if store is not None else SqliteSlotStore(folders.quota / "quota.sqlite3")
+    used = store or await open_store(quotas, folders.quota, lambda text: emit(Note(text)))
     try:
         if await used.token_refused_at(token.fingerprint(), clock.wall_at()) is not None:
             raise TokenRefused(remembered_sentence(profile.name))
         quota, window_s = profile.quota or (traits.quota, traits.window_s)
+        key, window_of = key_for(platform.endpoint, profile, token.fingerprint())
         permits = anyio.CapacityLimiter(concurrency or BODIES_AT_ONCE)
         async with (
             Transport(connections=max(100, 4 * (concurrency or BODIES_AT_ONCE))) as transport,
             Limiter(
-                key=key_of(platform.endpoint, profile.quota_group or token.fingerprint()),
+                key=key,
                 quota=quota,
                 window_s=window_s,
                 store=used,
@@ -126,7 +132,7 @@ async def open_session(
                 longest_delay_s=traits.longest_delay_s,
                 share=profile.share or 1.0,
                 token=token.fingerprint(),
-                profile=f"{profile.name} {platform.endpoint}",
+                profile=window_of,
                 on_wait=lambda seconds: emit(QuotaWait(profile.name, seconds)),
             ) as limiter,
         ):

@@ -28,6 +28,9 @@ COMMANDS = {
     "list": Entry(
         "penstock.cli.listing", "list_", "Projects, folders and files, each line a location."
     ),
+    "quota": Entry(
+        "penstock.cli.quota", "quota", "What is spent and left of a quota, and who spends it."
+    ),
     "profiles": Entry(
         "penstock.cli.profiles", "profiles", "Which platforms are configured; try a token."
     ),

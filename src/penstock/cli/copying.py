@@ -51,6 +51,9 @@ class Wanted:
     concurrency: int | None
     part_size: int | None
     retries: int | None
+    quota_share: float | None
+    quota_store: str | None
+    quota_fallback: str | None
     max_failures: int | None
     deadline: float | None
     times: bool
@@ -63,7 +66,8 @@ class Wanted:
         """What `penstock.plan` and `penstock.copy` both take."""
         names = (
             "rules state config manifest encoding only min_age checksum compare on_conflict "
-            "strict concurrency part_size retries times partial_dir follow keep_names"
+            "strict concurrency part_size retries quota_share quota_store quota_fallback times "
+            "partial_dir follow keep_names"
         )
         return {name: getattr(self, name) for name in names.split()}
 

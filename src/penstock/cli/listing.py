@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli import options, running, terminal
-from penstock.core.errors import Interrupted
+from penstock.core.errors import Interrupted, UsageError
 from penstock.core.events import Event, Note
+from penstock.core.locations import parse
 from penstock.core.times import when
 from penstock.core.units import format_size
 
@@ -25,6 +27,7 @@ _KIND, _SIZE, _TIME = 7, 10, 25
 @click.argument("location", type=options.LOCATION)
 @click.option("--recursive", is_flag=True, help="Folders within folders, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.sharing
 @options.state
 @options.config
 @options.debug
@@ -35,6 +38,7 @@ def list_(
     state: str | None,
     config: str | None,
     debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
+    **sharing: Any,  # noqa: ANN401 - the options of `options.sharing`
 ) -> int:
     """What stands at LOCATION: kind, size, time of change, and a location to go on with.
 
@@ -50,7 +54,7 @@ def list_(
         if as_json:
             terminal.put_json(as_object(entry))
         else:
-            terminal.put(as_line(entry, quoted=on_screen))
+            terminal.put(as_line(entry) if on_screen else pasteable(entry))
 
     told: set[str] = set()
 
@@ -66,6 +70,7 @@ def list_(
                 recursive=recursive,
                 state=state,
                 config=config,
+                **sharing,
                 on_entry=show,
                 on_event=note,
             ),
@@ -85,20 +90,25 @@ def as_object(entry: Entry) -> dict[str, object]:
 
 def pasteable(entry: Entry) -> str:
     """A location that can be read back: by id where the name holds what no location may."""
-    if terminal.is_plain(entry.location) or entry.id is None:
+    if entry.id is None or (terminal.is_plain(entry.location) and _reads_back(entry.location)):
         return entry.location
     return f"{entry.location.partition(':')[0]}:id={entry.id}"
 
 
-def as_line(entry: Entry, *, quoted: bool) -> str:
-    """The entry in columns; on a screen its location is quoted, as the shell will want it."""
+def _reads_back(location: str) -> bool:
+    try:
+        read = parse(location, [location.partition(":")[0]])
+    except UsageError:
+        return False
+    return str(read) == location
+
+
+def as_line(entry: Entry) -> str:
+    """The entry in columns, for a screen; its location is quoted, as the shell will want it."""
     size = format_size(entry.size) if entry.size is not None else "-"
     at = when(entry.modified)
     modified = terminal.local_time(at) if at is not None else "-"
     where = pasteable(entry)
     name = "" if where == entry.location else f"  # {terminal.safe_line(entry.name)}"
-    if quoted:
-        import shlex  # noqa: PLC0415 - for a screen only
-
-        where = shlex.quote(where)
-    return f"{entry.kind:<{_KIND}}  {size:>{_SIZE}}  {modified:<{_TIME}}  {where}{name}"
+    columns = f"{entry.kind:<{_KIND}}  {size:>{_SIZE}}  {modified:<{_TIME}}"
+    return f"{columns}  {shlex.quote(where)}{name}"

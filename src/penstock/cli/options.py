@@ -13,7 +13,7 @@ import click
 
 from penstock.core.errors import UsageError
 from penstock.core.globs import Rule
-from penstock.core.units import parse_duration, parse_size
+from penstock.core.units import parse_duration, parse_share, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -83,6 +83,28 @@ state = click.option(
 )
 config = click.option(
     "--config", metavar="FILE", help="The configuration. Default: config.toml of the user."
+)
+
+# How a quota is shared.
+quota_store = click.option(
+    "--quota-store",
+    metavar="URL",
+    help="Where the quota is counted: a file (default: the user's own), or redis://HOST:PORT/0.",
+)
+quota_share = click.option(
+    "--quota-share",
+    metavar="F",
+    callback=read_by(parse_share),
+    help="Use at most this share of the quota: 0.8, 1/20.",
+)
+sharing = together(
+    quota_share,
+    quota_store,
+    click.option(
+        "--quota-fallback",
+        metavar="share=F",
+        help="Where a Redis is lost, go on with this share. Default: wait a little, then exit 3.",
+    ),
 )
 
 # What is told, and where.
@@ -166,6 +188,7 @@ moving = together(
     click.option(
         "--retries", type=click.IntRange(min=0), metavar="N", help="Tries after the first."
     ),
+    sharing,
     click.option(
         "--max-failures",
         type=click.IntRange(min=1),

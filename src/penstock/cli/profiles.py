@@ -79,15 +79,25 @@ def show(name: str, config: str | None, debug: bool) -> int:  # noqa: FBT001, AR
 
 @profiles.command()
 @click.argument("name")
+@options.quota_store
 @options.state
 @options.config
 @options.debug
-def check(name: str, state: str | None, config: str | None, debug: bool) -> int:  # noqa: FBT001, ARG001
+def check(
+    name: str,
+    quota_store: str | None,
+    state: str | None,
+    config: str | None,
+    debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
+) -> int:
     """Try the profile NAME's token by one request, also one that was refused before."""
     from penstock.api import check as ask  # noqa: PLC0415 - slow to import
 
     profile = _settings(config).profile(name)
-    running.run(lambda: ask(name, state=state, config=config), running.Signals(None))
+    running.run(
+        lambda: ask(name, state=state, config=config, quota_store=quota_store),
+        running.Signals(None),
+    )
     terminal.put(f"{name}: ok, {profile.endpoint} accepts the token")
     return 0
 

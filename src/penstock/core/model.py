@@ -153,6 +153,11 @@ class Request:
         shown = redacted(self.url)
         return shown if self.auth != NO_AUTH else "/".join(shown.split("/")[:3]) + "/…"
 
+    @property
+    def shown(self) -> str:
+        """The request as a message names it: its method, and its URL as far as it may be shown."""
+        return repr(self).removeprefix("<Request ").partition(" cost=")[0]
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self._shown()} cost={self.cost} {self.rank.name}>"
 

@@ -121,6 +121,11 @@ def to_remote(name: str) -> str:
     return name
 
 
+def is_part_file(local: str) -> bool:
+    """Whether a local name is that of an unfinished download of ours."""
+    return _is_part_name(local)
+
+
 def _is_part_name(local: str) -> bool:
     # Folded: on macOS and Windows '.PENSTOCK-x.PART' is the same file.
     folded = local.casefold()

@@ -77,7 +77,8 @@ class UpTransfer:
     name: str
     found: Fingerprint
     existing: RemoteFile | None = None
-    taken: frozenset[str] = frozenset()
+    taken: set[str] = field(default_factory=set, compare=False)
+    """Names that stand in the folder; a name chosen in place of a taken one is added."""
     promised: Mapping[str, str] = field(default_factory=dict)
     promised_size: int | None = None
 

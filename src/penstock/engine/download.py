@@ -11,9 +11,11 @@ On resume nothing on disk is believed: a range whose digest is not its receipt's
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +46,7 @@ from penstock.core.proof import (
     weigh,
 )
 from penstock.core.times import when
-from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict
+from penstock.core.transfers import Choices, Compare, DownTransfer, Ended, OnConflict
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
@@ -56,7 +58,8 @@ from penstock.engine.ledger import Row
 # Whole fetches of one file before it is given up: the first, one for a mismatch, one to see
 # whether the bytes are the same again, and one spare.
 MOST_FETCHES = 4
-_RENEWALS = 3
+# Fresh URLs for one range before their refusal is believed to be meant.
+_RENEWALS = 1
 _DIGEST_AT_ONCE = 8 * MIB
 
 
@@ -135,7 +138,44 @@ class Download:
                 expected=str(self._transfer.promised_size),
                 actual=str(size),
             )
-        partial = self._partial_path()
+        async with self._held_partial() as partial:
+            return await self._into(partial, size)
+
+    @asynccontextmanager
+    async def _held_partial(self) -> AsyncIterator[str]:
+        """The partial's path, locked: two runs never write into one, nor into what it became.
+
+        Where another run holds it, one of a name of our own. A partial without receipts is of no
+        use to a later run and goes when this one fails.
+        """
+        locks: list[int] = []
+
+        def lock() -> str:
+            path = self._partial_path()
+            for tried in (path, path.replace(".part", f"-{os.getpid()}-{self._row.id}.part")):
+                descriptor = files.lock_partial(tried)
+                if descriptor is not None:
+                    locks.append(descriptor)
+                    return tried
+            raise OSError(errno.EBUSY, "another run is writing it", path)
+
+        try:
+            try:
+                partial = await hop(lock)
+            except OSError as error:
+                raise files.local_error(error, str(error.filename or self._final)) from error
+            try:
+                yield partial
+            except BaseException:
+                if self._parts == 1:
+                    await files.remove(partial)
+                raise
+        finally:
+            for descriptor in locks:
+                os.close(descriptor)
+
+    async def _into(self, partial: str, size: int) -> Ended:
+        """The file fetched into its partial, weighed, and published."""
         fetched, finding = await self._fetch_until_weighed(partial, size)
         if finding.weight is Weight.OPEN and self._choices.strict:
             await self._drop(partial)
@@ -199,6 +239,11 @@ class Download:
         same = await self._prove_same()
         if same is not None:
             return same
+        if self._row.state is State.UNVERIFIED and self._choices.strict:
+            raise Unproved(
+                f"{self._final} was fetched by an earlier run, and nothing the platform offers "
+                "proves it; strict was asked for, and a manifest with digests would"
+            )
         choice = self._choices.on_conflict
         if choice is OnConflict.SKIP:
             return Ended(State.SKIPPED, reason="conflict", id=self._transfer.file.id)
@@ -219,7 +264,7 @@ class Download:
         promised_size = self._transfer.promised_size
         if found.size != size or promised_size not in {None, size}:
             return None
-        if self._choices.compare.value == "size":
+        if self._choices.compare is Compare.SIZE and not self._choices.strict:
             return Ended(
                 State.SKIPPED, reason="same size, unverified", id=self._transfer.file.id, size=size
             )
@@ -495,6 +540,7 @@ class Download:
         if self._choices.on_conflict is not OnConflict.OVERWRITE and await hop(
             os.path.lexists, self._final
         ):
+            await self._drop(partial)
             raise Conflict(f"{self._final} appeared while it was being fetched")
         try:
             published = await hop(files.publish, partial, self._final, modified)
@@ -543,7 +589,7 @@ class Download:
         identity = self._transfer.identity
         kept = self._choices.partial_dir
         named = (identity.endpoint, identity.container, identity.remote_path)
-        key = named if kept else (*named, self._final)
+        key = named if kept else (*named, self._transfer.local_path)
         name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:24]
         return str(Path(kept or Path(self._final).parent) / f".penstock-{name}.part")
 

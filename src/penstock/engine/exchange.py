@@ -264,7 +264,9 @@ class Exchange:
         if request.auth == NO_AUTH:
             return
         if request.auth.kind is not AuthKind.PLATFORM or _origin(request.url) != self._origin:
-            raise AnswerUnusable(f"{request!r} would carry a credential to a host it is not for")
+            raise AnswerUnusable(
+                f"{request.shown} would carry a credential to a host it is not for"
+            )
 
     def _count(self, request: Request, tally: Tally) -> None:
         for sums in (tally, self.total):
@@ -287,8 +289,15 @@ class Exchange:
         if self._server_ahead_s is None or ahead_s > self._server_ahead_s:
             self._server_ahead_s = ahead_s
 
+    async def pause(self) -> None:
+        """The pause before something is asked for again, as between the tries of a request."""
+        await anyio.sleep(self._pause(1))
+
     def is_due(self, expires_at: float | None, spare_s: float = 30.0) -> bool:
-        """Whether a lease is too old to begin anything with, by the server's clock."""
+        """Whether a lease is too old to begin anything with, by the server's clock.
+
+        `spare_s` is what must be left of it: less than its whole life, however short that is.
+        """
         return expires_at is not None and expires_at - spare_s <= self.server_at()
 
 

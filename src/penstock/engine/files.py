@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -24,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.lowlevel
+import blake3
 import google_crc32c
 from aiofiles import os as aio_os
 from aiofiles.ospath import wrap  # type: ignore[attr-defined]  # its stubs leave it out
@@ -50,6 +52,7 @@ DIGEST_AT_ONCE = 64 * MIB
 
 # What Google's storage states of every object, of composed ones alone.
 CRC32C = "crc32c"
+BLAKE3 = "blake3"
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
@@ -152,11 +155,13 @@ class _Crc32c:
 
 def can_digest(name: str) -> bool:
     """Whether a digest of that name can be taken here."""
-    return name == CRC32C or name in hashlib.algorithms_available
+    return name in {CRC32C, BLAKE3} or name in hashlib.algorithms_available
 
 
 def new_digest(name: str) -> Any:  # noqa: ANN401 - hashlib's type has no public name
-    """A running digest by its `hashlib` name, or 'crc32c'. Raises ValueError for another."""
+    """A running digest by its `hashlib` name, 'crc32c' or 'blake3'. ValueError for another."""
+    if name == BLAKE3:
+        return blake3.blake3()
     return _Crc32c() if name == CRC32C else hashlib.new(name, usedforsecurity=False)
 
 
@@ -304,6 +309,33 @@ async def block_md5s(path: str, size: int, block: int) -> list[str]:
     ]
 
 
+def lock_partial(path: str) -> int | None:
+    """A descriptor that holds a partial, made where it is missing, for this run alone.
+
+    None where another run holds it. Nobody renames it away while it is held, so what is written
+    by its path lands in it. Raises OSError. Blocks; call it through `hop`.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            here, there = os.fstat(descriptor), os.stat(path)  # noqa: PTH116
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            os.close(descriptor)  # It was published between opening and locking.
+            continue
+        except OSError:
+            os.close(descriptor)
+            raise
+        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            return descriptor
+        os.close(descriptor)
+
+
 def open_partial(path: str, size: int) -> int:
     """The bytes a hidden partial already had; afterwards it exists, is ours, and has `size` bytes.
 
@@ -351,11 +383,13 @@ def publish(partial: str, final: str, modified_at: float | None = None) -> Finge
         os.utime(partial, (modified_at, modified_at))
     else:
         os.utime(partial)
+    # Before it has its name: another program may change what stands there at once.
+    published = fingerprint_of(os.stat(partial))  # noqa: PTH116
     parent = Path(final).parent
     parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, final)  # noqa: PTH105 - bytes paths and speed
     flush_folder(str(parent))
-    return fingerprint_of(os.stat(final))  # noqa: PTH116
+    return published
 
 
 def flush_folder(path: str) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 
 import anyio
 
-from penstock.core.errors import LedgerError
+from penstock.core.errors import LedgerError, UsageError
 from penstock.core.lifecycle import Event, State, after
 from penstock.core.model import Direction, Fingerprint, Identity, Receipt, Upload
 from penstock.engine.files import hop
@@ -132,7 +132,10 @@ class Ledger:
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.Error) as error:
-            raise LedgerError(f"cannot open the ledger in {self._folder}: {error}") from error
+            raise UsageError(
+                f"cannot keep a ledger in {self._folder}: {error}; name a folder that can be "
+                "written with --state"
+            ) from error
         try:
             _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")

@@ -9,12 +9,13 @@ too new, a name that cannot stand there) is handed on as well, for a report list
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from penstock.core.errors import (
+    Conflict,
     LocationError,
     NameRefused,
     PenstockError,
@@ -71,6 +72,8 @@ class Selecting:
     follow: bool = False
     keep_names: bool = False
     min_age_s: float = 0.0
+    leave_out: frozenset[str] = frozenset()
+    """Absolute paths of what the run itself writes."""
 
 
 def _join(*parts: str) -> str:
@@ -183,7 +186,7 @@ class UploadPlanner(_Planner):
                     raise UsageError(
                         f"{self._destination} is a file; {path} is a folder and cannot go there"
                     )
-                async for files in take(walk_local(path, follow=self._selecting.follow)):
+                async for files in take(self._walk_local(path)):
                     await self._plan_folder(files, base)
             elif is_folder:
                 await self._plan_files([(await hop(local_file, path, name), whole, name)])
@@ -192,17 +195,20 @@ class UploadPlanner(_Planner):
                 file = await hop(local_file, path, name)
                 await self._plan_files([(file, Place(whole.container, above), final)])
 
+    def _walk_local(self, path: str) -> Iterator[list[LocalFile]]:
+        leave_out = self._selecting.leave_out
+        return walk_local(path, follow=self._selecting.follow, leave_out=leave_out)
+
     async def plan_rows(self, rows: Iterable[ManifestRow], root: str) -> None:
         """Every row of a manifest, delivered. `root` is what relative sources are relative to."""
         for row in rows:
-            path = str(Path(root) / row.source)
+            path = os.path.abspath(Path(root) / row.source)  # noqa: PTH100,ASYNC240 - as above
             file = await hop(local_file, path, row.source)
             try:
                 names = self._destination_names(row, file)
             except PenstockError as error:
-                await self._deliver(
-                    [Unmoved(path, row.destination or "", State.FAILED, error=error)]
-                )
+                shown = self._shown(self._wanted, row.destination or Path(path).name)
+                await self._deliver([Unmoved(path, shown, State.FAILED, error=error)])
                 continue
             folder = _below(self._wanted, names[:-1])
             await self._plan_files([(file, folder, names[-1])], row)
@@ -217,6 +223,8 @@ class UploadPlanner(_Planner):
             if not wanted.startswith(f"{prefix}/"):
                 raise NameRefused(f"the destination {wanted} is not below {self._destination}")
             wanted = wanted.removeprefix(f"{prefix}/")
+        if wanted.startswith("/"):
+            raise NameRefused(f"the destination {wanted} is not below {self._destination}")
         if wanted.endswith("/"):
             wanted += Path(file.path).name
         return tuple(to_remote(name) for name in wanted.split("/"))
@@ -228,7 +236,9 @@ class UploadPlanner(_Planner):
             try:
                 place = _below(base, tuple(to_remote(folder) for folder in folders))
             except NameRefused as error:
-                await self._deliver([Unmoved(file.path, file.relative, State.FAILED, error=error)])
+                path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240 - as above
+                shown = self._shown(base, file.relative)
+                await self._deliver([Unmoved(path, shown, State.FAILED, error=error)])
                 continue
             planned.append((file, place, name))
         await self._plan_files(planned)
@@ -264,9 +274,14 @@ class UploadPlanner(_Planner):
         listing = await self._listing_of(place)
         folders = self._folders
         assert folders is not None
-        taken: frozenset[str] = frozenset()
+        taken: set[str] = set()
         if self._on_conflict is OnConflict.RENAME:
-            taken = frozenset((*listing.files, *listing.folders))
+            taken = listing.taken()
+        elif name in listing.folders:
+            if self._on_conflict is OnConflict.SKIP:
+                return Unmoved(path, shown, State.SKIPPED, "conflict", size=found.size)
+            taken_by = Conflict(f"{shown} is a folder; a file cannot take its name")
+            return Unmoved(path, shown, State.FAILED, "conflict", taken_by, found.size)
         return UpTransfer(
             Identity(
                 Direction.UP,
@@ -367,11 +382,7 @@ class DownloadPlanner(_Planner):
     async def _walk(
         self, place: Place, deliver: Callable[[tuple[str, ...], list[RemoteFile]], Awaitable[None]]
     ) -> None:
-        try:
-            await self._surveyor.walk(place, deliver, self._selecting.selection.prunes)
-        except Refused as refused:
-            await self._surveyor.forget(place)
-            raise no_such_place(place, refused) from refused
+        await self._surveyor.walk(place, deliver, self._selecting.selection.prunes)
 
     async def _plan_tree(self, source: Remote, place: Place, base: Path) -> None:
         async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:

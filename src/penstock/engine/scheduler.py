@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from penstock.core.errors import Effect, PenstockError, Refused, RunStopped
+from penstock.core.errors import Conflict, Effect, LeaseExpired, PenstockError, Refused, RunStopped
 from penstock.core.events import (
     PlanComplete,
     TransferEnded,
@@ -34,7 +34,7 @@ from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict, Tr
 from penstock.engine.context import Context
 from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
-from penstock.engine.files import hop
+from penstock.engine.files import hop, local_error
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Held, Row
 from penstock.engine.planner import Deliver, Planned, Unmoved
@@ -95,9 +95,15 @@ class _Alike:
 
     def add(self, error: PenstockError) -> None:
         """Raises `RunStopped` where the first `ALIKE` transfers failed on one permanent answer."""
-        if self.succeeded or not isinstance(error, Refused) or error.effect is Effect.RETRY:
+        if self.succeeded or not isinstance(error, Refused | LeaseExpired):
             return
-        kind = (str(error.status), error.code)
+        if isinstance(error, Refused) and error.effect is Effect.RETRY:
+            return
+        kind = (
+            ("storage", None)
+            if isinstance(error, LeaseExpired)
+            else (str(error.status), error.code)
+        )
         self.kinds[kind] += 1
         if self.kinds[kind] >= ALIKE:
             raise RunStopped(
@@ -122,10 +128,14 @@ class Scheduler:
         self._stop = stop
         self._limits = limits
         self._alike = _Alike()
+        self._gave_up = False
         self._files = 0
         self._bytes = 0
+        self._replanned: set[Identity] = set()
         self._open: dict[Identity, tuple[str, str, int | None]] = {}
         self._held: list[Transfer] = []
+        # By hash, so that a million transfers fit: destinations, and the source of each.
+        self._met: dict[int, int] = {}
         self._send: MemoryObjectSendStream[Transfer] | None = None
 
     async def run(self, plan: Callable[[Deliver], Awaitable[None]]) -> None:
@@ -184,7 +194,10 @@ class Scheduler:
     async def _deliver(self, batch: Sequence[Planned]) -> None:
         """A batch of the plan: what is settled is reported, the rest waits for a worker."""
         moving: list[Transfer] = []
-        for planned in batch:
+        for found in batch:
+            planned = self._unless_met(found)
+            if planned is None:
+                continue
             self._files += 1
             self._bytes += planned.size or 0
             self._context.emit(PlannedEvent(planned.source, planned.destination, planned.size))
@@ -199,8 +212,42 @@ class Scheduler:
             if is_proved and row is not None:
                 self._done(transfer, _known(row), Tally(), 0.0)
                 continue
+            if row is not None and _is_sent(transfer, row):
+                # It was proved, and the listing made since does not show it: it goes again.
+                self._replanned.add(transfer.identity)
             self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
             await self._send.send(transfer)
+
+    def _unless_met(self, planned: Planned) -> Planned | None:
+        """The transfer, unless this run has one to the same destination already.
+
+        The same file named twice is one transfer (None). Two sources for one destination are a
+        conflict between them, met as the run meets conflicts, before anything is asked.
+        """
+        if isinstance(planned, Unmoved):
+            return planned
+        place = planned.identity
+        key = hash((place.direction, place.container, place.remote_path))
+        if isinstance(planned, DownTransfer):
+            key = hash((place.direction, place.local_path))
+        source = hash(planned.source)
+        met = self._met.get(key)
+        if met is None:
+            self._met[key] = source
+            return planned
+        if met == source:
+            return None
+        if self._context.choices.on_conflict is OnConflict.SKIP:
+            return Unmoved(
+                planned.source, planned.destination, State.SKIPPED, "conflict", size=planned.size
+            )
+        error = Conflict(
+            f"two sources go to {planned.destination}; copy them to different folders, or give "
+            "them destinations in a manifest"
+        )
+        return Unmoved(
+            planned.source, planned.destination, State.FAILED, "conflict", error, planned.size
+        )
 
     def _unmoved(self, planned: Unmoved) -> None:
         error = planned.error
@@ -223,7 +270,7 @@ class Scheduler:
     async def _work(self, receive: MemoryObjectReceiveStream[Transfer]) -> None:
         async with receive:
             async for transfer in receive:
-                if self._stop.asked:
+                if self._stop.asked or self._gave_up:
                     return
                 if not await self._move(transfer):
                     self._held.append(transfer)
@@ -235,7 +282,10 @@ class Scheduler:
             rows = await self._context.ledger.lookup([transfer.identity for transfer in held])
             proved = await hop(proved_rows, held, rows, self._context.choices)
             for transfer, row, is_proved in zip(held, rows, proved, strict=True):
-                if is_proved and row is not None:
+                # Our listing is older than what another process has just proved.
+                just_sent = isinstance(transfer, UpTransfer) and row is not None
+                sent = just_sent and transfer.identity not in self._replanned
+                if row is not None and (is_proved or (sent and _is_sent(transfer, row))):
                     self._done(transfer, _known(row), Tally(), 0.0)
                 elif not await self._move(transfer):
                     self._held.append(transfer)
@@ -248,14 +298,24 @@ class Scheduler:
         row = await context.ledger.claim(transfer.identity, context.run)
         if isinstance(row, Held):
             return False
+        if _is_sent(transfer, row) and transfer.identity not in self._replanned:
+            # Another process has sent it since our listing was made.
+            await context.ledger.release(row.id)
+            self._done(transfer, _known(row), Tally(), 0.0)
+            return True
         began_s = context.clock.now_s()
         context.emit(TransferStarted(transfer.source, transfer.destination, transfer.size))
         try:
             ended = await self._worker(transfer, row, tally)
-        except PenstockError as error:
+        except (PenstockError, OSError) as failure:
+            error = (
+                local_error(failure, str(failure.filename or transfer.destination))
+                if isinstance(failure, OSError)
+                else failure
+            )
             await context.ledger.failed(row.id)
             if error.effect is Effect.STOP_RUN:
-                raise
+                raise error from failure
             self._failed(transfer, error, tally, context.clock.now_s() - began_s)
             return True
         except BaseException:
@@ -324,6 +384,7 @@ class Scheduler:
         self._alike.add(error)
         most = self._limits.max_failures
         if most is not None and self._summary.failed >= most:
+            self._gave_up = True
             raise TooManyFailures(f"{self._summary.failed} transfers failed, as many as allowed")
 
     def _close_unended(self, cause: BaseException | None) -> None:
@@ -396,6 +457,15 @@ def _is_proved(transfer: Transfer, row: Row, choices: Choices) -> bool:
     if isinstance(transfer, UpTransfer):
         return _is_still_up(transfer, row)
     return _is_still_down(transfer, row)
+
+
+def _is_sent(transfer: Transfer, row: Row) -> bool:
+    """Whether the source, as it is, was proved to be on the platform."""
+    return (
+        isinstance(transfer, UpTransfer)
+        and row.state is State.VERIFIED
+        and row.source == transfer.found
+    )
 
 
 def _is_still_up(transfer: UpTransfer, row: Row) -> bool:

@@ -34,7 +34,10 @@ local function now_of(text)
   if text == '' then return tonumber(time[1]), tonumber(time[2]) * 1000 end
   return tonumber(string.sub(text, 1, 10)), tonumber(string.sub(text, 11))
 end
-local function span(text) return tonumber(string.sub(text, 1, 10)), tonumber(string.sub(text, 11)) end
+local function span(text)
+  return tonumber(string.sub(text, 1, 10)), tonumber(string.sub(text, 11))
+end
+-- Tells a restart, and so what may have been forgotten.
 local function server()
   local info = redis.call('INFO', 'server')
   return string.match(info, 'run_id:(%w+)'), tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
@@ -108,17 +111,20 @@ for i = 1, #holders, 2 do
   end
 end
 
-local row = redis.call('HMGET', w, 'standing', 'probe', 'last', 'born', 'run', 'told', 'done ' .. me)
+local row = redis.call('HMGET', w,
+  'standing', 'probe', 'last', 'born', 'run', 'told', 'done ' .. me)
 local flies = {}
 for i = 8, #ARGV do flies[#flies + 1] = redis.call('HEXISTS', f, ARGV[i]) end
 return {0, now, known, row[1] or '', row[3] or '0', row[4] or '', row[5] or '', row[6] or now,
-  row[7] or '', run, up, redis.call('ZCARD', h), redis.call('ZLEXCOUNT', h, '(' .. late .. ';', '+'),
+  row[7] or '', run, up,
+  redis.call('ZCARD', h), redis.call('ZLEXCOUNT', h, '(' .. late .. ';', '+'),
   redis.call('HLEN', f), tonumber(redis.call('HGET', o, me) or '0'),
   redis.call('ZRANGE', h, 0, 0)[1] or '', redis.call('GET', token) or '',
   (row[2] and row[2] ~= '') and redis.call('HEXISTS', f, row[2]) or 0, flies}
 """)
 
-# ARGV: now, delay + T, holder, key, profile, a new standing, born.
+# ARGV: now, delay + T, holder, key, profile, a new standing, born, how old (s) a Redis must be
+# for a key to begin on it.
 OPEN = _with_times("""
 local s, n = now_of(ARGV[1])
 local now = stamp(s, n)
@@ -163,6 +169,7 @@ local there = redis.call('HMGET', P .. 'w:' .. root, 'born', 'run')
 return {'open', root, now, there[1] or '', there[2] or ''}
 """)
 
+# ARGV: holder. Gives 1 where it had been forgotten, and the run of the server.
 BEAT = _with_times("""
 local known = redis.call('ZADD', KEYS[1], micros, ARGV[1])
 local run = server()

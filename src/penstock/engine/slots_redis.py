@@ -26,28 +26,31 @@ import asyncio
 import json
 import os
 import platform
+import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
 
-from penstock.core.errors import PenstockError, QuotaStoreError, UsageError, redacted
+from penstock.core.errors import QuotaStoreError, UsageError, redacted
 from penstock.core.quota import Standing, Terms
 from penstock.core.window import NS_PER_S, Count, ns
+from penstock.engine import slots_lua as lua
 from penstock.engine.clock import Clock
-from penstock.engine.slots import REFUSAL_REMEMBERED_S, Opened, Outcome, Turn, take_turn
+from penstock.engine.slots import REFUSAL_REMEMBERED_S, Opened, Outcome, Turn
+from penstock.engine.slots import _turn as take_turn
+from penstock.engine.slots_axes import moved, moved_back
 from penstock.engine.slots_seen import Seen, spender_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
 
 T = TypeVar("T")
-
-SCHEMES = ("redis", "rediss", "unix")
 
 # How long a Redis may be away before the run ends: a restart or a failover takes seconds. A guess.
 LOST_AFTER_S = 15.0
@@ -57,9 +60,13 @@ _ANSWER_S = 5.0
 _BEAT_S = 1.0
 # Twice the time after which a holder that cannot reach Redis has ended its run.
 _DEAD_AFTER_S = 30.0
+# How long at most to keep out of the way of others after a lost turn.
+_LONGEST_PAUSE_S = 0.1
 # A key is not begun on a Redis younger than this: who has it open comes back first, after a beat
 # or two, and closes it.
 _YOUNG_S = 3
+
+
 def _digits(nanoseconds: int) -> str:
     return f"{max(0, nanoseconds):019d}"
 
@@ -91,7 +98,6 @@ class _State:
     born: str
     run: str
     told_ns: int
-    done: str
     server_run: str
     up_s: int
     held: int
@@ -118,7 +124,7 @@ class _State:
                 self.backs.append(number)
 
     def hold(self, number: int, until_ns: int) -> None:
-        """See `Window.hold`. A slot of ours that the store forgot or buried is held all the same."""
+        """See `Window.hold`. One of ours that the store forgot or buried is held all the same."""
         if number not in self.flying and number not in self.mine:
             return
         self.mine.discard(number)
@@ -130,6 +136,11 @@ class _State:
         self.held += 1
         self.late += until_ns > self.now_ns + self.window_ns
         self.next_free_ns = min(self.next_free_ns or until_ns, until_ns)
+
+    def hold_all(self, held: Iterable[tuple[int, int]]) -> None:
+        """See `Window.hold_all`."""
+        for number, until_ns in held:
+            self.hold(number, until_ns)
 
     def _land(self, number: int) -> None:
         self.flying.discard(number)
@@ -159,9 +170,12 @@ class _State:
         self.last = taken[-1] if taken else self.last
         return taken
 
-    def regain(self) -> None:
-        """What is ours and in flight is in flight in the store, too, whatever it forgot."""
-        self._fly(sorted(self.mine))
+    def regain(self, settled: Iterable[int]) -> None:
+        """What is ours is in flight in the store, too, whatever it forgot, if it is not settled."""
+        self.in_flight -= self.own
+        self.own = len(self.flying)
+        self.in_flight += self.own
+        self._fly(sorted(self.mine.difference(settled)))
 
     def _fly(self, numbers: Sequence[int]) -> None:
         self.taken.extend(numbers)
@@ -195,7 +209,7 @@ class RedisSlotStore:
         told_time: bool = False,
     ) -> None:
         self.shown = redacted(url)
-        self._secret = _password(url)
+        self._secrets = _secrets(url)
         self._client = self._connected(url)
         self._lost_after_s = lost_after_s
         self._beat_s = beat_s
@@ -204,16 +218,11 @@ class RedisSlotStore:
         # A name in a file system's sense: no space, which separates fields in the store.
         node = "".join(c for c in platform.node() if c.isalnum() or c in "-._") or "host"
         self._holder = f"{node}:{os.getpid()}-{secrets.token_hex(6)}"
-        self._scripts = {
-            name: self._client.register_script(_script(text))
-            for name, text in {
-                "turn": _TURN,
-                "open": _OPEN,
-                "beat": _BEAT,
-                "close": _CLOSE,
-                "see": _SEE,
-            }.items()
-        }
+        self._turning = self._client.register_script(lua.TURN)
+        self._opening = self._client.register_script(lua.OPEN)
+        self._beaten = self._client.register_script(lua.BEAT)
+        self._closing = self._client.register_script(lua.CLOSE)
+        self._seeing = self._client.register_script(lua.SEE)
         self._keys: dict[str, _Key] = {}
         self._answered = False
         self._failure = ""
@@ -253,7 +262,7 @@ class RedisSlotStore:
             local_ns = ns(clock.now_s())
             told_ns = local_ns + ns(clock.wall_at()) - ns(clock.now_s())
             answer = await self._ask(
-                "open",
+                self._opening,
                 (),
                 _digits(told_ns) if self._told_time else "",
                 _digits(terms.longest_delay_ns + terms.window_ns),
@@ -277,14 +286,11 @@ class RedisSlotStore:
 
     async def turn(self, key: str, turn: Turn) -> Outcome:
         """See `SlotStore.turn`."""
-        known = self._keys[key]
-        with anyio.CancelScope(shield=True):
-            async with known.lock:
-                return await self._turn(key, known, turn)
+        return await to_the_end(self._turn(key, self._keys[key], turn))
 
     async def token_refused_at(self, token: str, now_at: float | None = None) -> float | None:
         """See `SlotStore.token_refused_at`. Remembered by the server's clock, then by `now_at`."""
-        text = await self._until_answered(lambda: self._client.get(f"{_PREFIX}t:{token}"))
+        text = await self._until_answered(lambda: self._client.get(f"{lua.PREFIX}t:{token}"))
         if text is None:
             return None
         refused_at = int(text) / NS_PER_S
@@ -293,7 +299,7 @@ class RedisSlotStore:
 
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
-        await self._until_answered(lambda: self._client.delete(f"{_PREFIX}t:{token}"))
+        await self._until_answered(lambda: self._client.delete(f"{lua.PREFIX}t:{token}"))
 
     async def aclose(self) -> None:
         """Let go: what is in flight counts as a dead holder's. A Redis that is away is left so."""
@@ -306,7 +312,7 @@ class RedisSlotStore:
             with suppress(*_foreign(), TimeoutError), anyio.fail_after(2):
                 for key, known in keys.items():
                     rest_ns = known.terms.longest_delay_ns + known.terms.window_ns
-                    await self._scripts["close"](
+                    await self._closing(
                         keys=self._names(key),
                         args=[
                             _digits(known.now_ns) if self._told_time else "",
@@ -321,7 +327,7 @@ class RedisSlotStore:
     async def seen(self, key: str, terms: Terms, *, profile: str, token: str) -> Seen:
         """The key, or the one that `profile` last spent, without beginning or changing it."""
         now, standing, used, late, flying, following, refused, holders = await self._ask(
-            "see", (), _digits(terms.window_ns), key, profile, token, self._dead_after_us
+            self._seeing, (), _digits(terms.window_ns), key, profile, token, self._dead_after_us
         )
         next_ns = int(following.partition(":")[0]) if following else None
         return Seen(
@@ -338,6 +344,10 @@ class RedisSlotStore:
     # One turn.
 
     async def _turn(self, key: str, known: _Key, turn: Turn) -> Outcome:
+        async with known.lock:
+            return await self._settled(key, known, turn)
+
+    async def _settled(self, key: str, known: _Key, turn: Turn) -> Outcome:
         asked = (*turn.back, *(number for number, _ in turn.held))
         head = (
             _digits(turn.now_ns) if self._told_time else "",
@@ -347,22 +357,23 @@ class RedisSlotStore:
             self._dead_after_us,
         )
         names = self._names(key, turn.token)
-        decided: tuple[str, Outcome, _State] | None = None
-        version, decision = "", "{}"
+        version, decision, done = "", "{}", ""
+        began_s, pause_s = anyio.current_time(), 0.0
         while True:
-            # An answer that is lost leaves it open whether the decision was written: `done` tells.
-            answer, again = await self._ask_once_more("turn", names, *head, version, decision, asked)
-            if decided is not None and not answer[0] and again and answer[8] == decided[0]:
-                answer = [1]
-            if answer[0]:
-                assert decided is not None
+            answer = await self._ask(self._turning, names, *head, version, decision, *asked)
+            # A decision whose answer was lost was written all the same: `done` tells.
+            if done and (answer[0] or answer[8] == done):
                 break
+            if done:
+                # Somebody was quicker. All who were not would only be in each other's way at once.
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s or anyio.current_time() - began_s)
+                await anyio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
+                version, decision, done = "", "{}", ""
+                continue
             state = _read(answer, asked, known, turn)
-            done = secrets.token_hex(8)
             outcome = self._decide(known, state, turn)
-            decided = (done, outcome, state)
-            version, decision = state.version, _written(state, outcome, turn, done, key)
-        _, outcome, state = decided
+            done = secrets.token_hex(8)
+            version, decision = state.version, _written(state, turn, done, key)
         known.terms, known.mine, known.now_ns = turn.terms, state.mine, state.now_ns
         known.born, known.run = state.born, state.server_run
         return outcome
@@ -370,47 +381,190 @@ class RedisSlotStore:
     def _decide(self, known: _Key, state: _State, turn: Turn) -> Outcome:
         """The turn as the rules have it, on the server's axis; the outcome on the limiter's."""
         later_ns = 0 if self._told_time else state.now_ns - turn.now_ns
-        turn = _moved(turn, state.now_ns, later_ns)
+        turn = moved(turn, state.now_ns, later_ns)
         standing = Standing.loads(state.standing) if state.standing else Standing()
         if state.told_ns > state.now_ns + NS_PER_S:
             standing.limit_future(state.now_ns, turn.terms)
-        self._consider_memory(known, state, standing, turn.terms)
-        refused_at = state.refused_ns
-        if turn.refused:
-            refused_at = state.now_ns
-        remembered = (
-            refused_at is not None and state.now_ns - refused_at < REFUSAL_REMEMBERED_S * NS_PER_S
-        )
-        outcome = take_turn(state, standing, turn, token_refused=remembered)
-        state.standing = standing.dumps()
-        state.probe = standing.probe_slot
-        return _moved_back(outcome, later_ns)
-
-    def _consider_memory(
-        self, known: _Key, state: _State, standing: Standing, terms: Terms
-    ) -> None:
-        """What the store forgot may still count: nothing is taken until it cannot any more."""
-        if state.own != len(state.mine):
-            settled = {*state.flying} - state.mine
-            assert not settled
-            state.in_flight -= state.own
-            state.own = 0
-            state.regain()
-        forgot = state.born != known.born
-        restarted = state.server_run not in {state.run, known.run} or (
-            state.server_run != known.run and not forgot
-        )
-        rest_ns = terms.longest_delay_ns + terms.window_ns
-        if forgot:
-            standing.closed_until_ns = max(standing.closed_until_ns, state.now_ns + rest_ns)
-        elif restarted or state.run != state.server_run:
-            since_ns = state.now_ns - state.up_s * NS_PER_S
-            standing.closed_until_ns = max(standing.closed_until_ns, since_ns + rest_ns)
+        forgotten_ns = _forgotten_ns(known, state)
+        if forgotten_ns is not None:
+            # Nothing is taken until what was forgotten cannot count any more.
+            rest_ns = turn.terms.longest_delay_ns + turn.terms.window_ns
+            standing.closed_until_ns = max(standing.closed_until_ns, forgotten_ns + rest_ns)
+        state.born = state.born or secrets.token_hex(8)
+        refused_ns = state.now_ns if turn.refused else state.refused_ns
+        remembered_ns = ns(REFUSAL_REMEMBERED_S)
+        refused = refused_ns is not None and state.now_ns - refused_ns < remembered_ns
+        outcome = take_turn(state, standing, turn, token_refused=refused)
+        state.standing, state.probe = standing.dumps(), standing.probe_slot
+        return moved_back(outcome, later_ns)
 
     # Asking.
 
     def _names(self, key: str, token: str = "") -> list[str]:
-        return [f"{_PREFIX}{kind}:{key}" for kind in "whfo"] + [
-            f"{_PREFIX}beats",
-            f"{_PREFIX}t:{token}",
-        ]
+        windows = [f"{lua.PREFIX}{kind}:{key}" for kind in "whfo"]
+        return [*windows, f"{lua.PREFIX}beats", f"{lua.PREFIX}t:{token}"]
+
+    async def _ask(self, script: AsyncScript, names: Sequence[str], *said: str | int) -> Any:  # noqa: ANN401 - what a script answers
+        return await self._until_answered(lambda: script(keys=names, args=said))
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, asked for again while the Redis is away; every question may be repeated."""
+        if self._failure:
+            raise QuotaStoreError(self._failure)
+        patience_s = self._lost_after_s
+        if not self._answered:
+            patience_s = min(patience_s, _FIRST_ANSWER_S)
+        ends_s, pause_s = anyio.current_time() + patience_s, 0.05
+        while True:
+            try:
+                with anyio.fail_after(max(pause_s, ends_s - anyio.current_time())):
+                    answer = await ask()
+            except TimeoutError:
+                why = "no answer"
+            except _foreign() as error:
+                why = self._scrubbed(error)
+                if not _may_pass(error):
+                    raise self._broken(f"does not serve: {why}") from None
+            else:
+                self._answered = True
+                return answer
+            if anyio.current_time() + pause_s >= ends_s:
+                raise self._broken(f"is lost, {patience_s:g} s without an answer: {why}")
+            await anyio.sleep(pause_s)
+            pause_s = min(1.0, 2 * pause_s)
+
+    def _broken(self, what: str) -> QuotaStoreError:
+        self._failure = (
+            f"the quota store {self.shown} {what}; nothing may be spent uncounted. Put it right, "
+            "or spend a fixed part: --quota-fallback share=1/N does so when it is lost, "
+            "--quota-share 1/N without it"
+        )
+        return QuotaStoreError(self._failure)
+
+    def _scrubbed(self, error: Exception) -> str:
+        text = str(error) or type(error).__name__
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text.rstrip(". ")
+
+    async def _beat(self) -> None:
+        """Tells the others that this holder lives; finds out where it was forgotten."""
+        while True:
+            await asyncio.sleep(self._beat_s)
+            with suppress(*_foreign(), TimeoutError, QuotaStoreError):
+                with anyio.fail_after(_ANSWER_S):
+                    keys = [f"{lua.PREFIX}beats"]
+                    forgotten, run = await self._beaten(keys=keys, args=[self._holder])
+                for key, known in self._keys.items():
+                    if forgotten or run != known.run:
+                        now_ns = known.now_ns if self._told_time else 0
+                        await self.turn(key, Turn(now_ns, known.terms))
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns. A cancellation that comes meanwhile is raised when it is done."""
+    running = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not running.done():
+            try:
+                await asyncio.wait((running,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        running.exception()
+        raise cancelled
+    return running.result()
+
+
+def _read(answer: Sequence[Any], asked: Sequence[int], known: _Key, turn: Turn) -> _State:
+    """What the script answered; what it forgot of ours is put back."""
+    first, refused, flies = answer[15], answer[16], answer[18]
+    flying = {number for number, flies in zip(asked, flies, strict=True) if flies}
+    state = _State(
+        now_ns=int(answer[1]),
+        version=answer[2],
+        standing=answer[3],
+        last=int(answer[4]),
+        born=answer[5],
+        run=answer[6],
+        told_ns=int(answer[7]),
+        server_run=answer[9],
+        up_s=int(answer[10]),
+        held=answer[11],
+        late=answer[12],
+        in_flight=answer[13],
+        own=answer[14],
+        next_free_ns=int(first.partition(":")[0]) if first else None,
+        refused_ns=int(refused) if refused else None,
+        probe_flies=bool(answer[17]),
+        window_ns=turn.terms.window_ns,
+        flying=flying,
+        mine=set(known.mine),
+    )
+    if state.own != len(state.mine):
+        state.regain(asked)
+    return state
+
+
+def _forgotten_ns(known: _Key, state: _State) -> int | None:
+    """Since when the store remembers all that was spent; None: it forgot nothing."""
+    if state.server_run != known.run or state.run not in {"", state.server_run}:
+        return state.now_ns - state.up_s * NS_PER_S
+    return None if state.born == known.born else state.now_ns
+
+
+def _written(state: _State, turn: Turn, done: str, key: str) -> str:
+    """The decision as the script reads it."""
+    return json.dumps(
+        {
+            "back": [str(number) for number in state.backs],
+            "held": [[str(number), _digits(until_ns)] for number, until_ns in state.holds],
+            "take": [str(number) for number in state.taken],
+            "version": str(int(state.version) + 1),
+            "standing": state.standing,
+            "probe": "" if state.probe is None else str(state.probe),
+            "last": str(state.last),
+            "born": state.born,
+            "root": key,
+            "done": done,
+            "refused": turn.refused,
+            "remembered": int(REFUSAL_REMEMBERED_S * 1000),
+            "kept": lua.KEPT_MS,
+        }
+    )
+
+
+def _secrets(url: str) -> tuple[str, ...]:
+    """What of the URL no message may hold, longest first."""
+    try:
+        parts = urlsplit(url)
+        password, query = parts.password, parse_qsl(parts.query)
+    except ValueError:
+        return (url,)
+    found = {value for _, value in query} | {password or "", unquote(password or "")}
+    return tuple(sorted(found - {""}, key=len, reverse=True))
+
+
+def _foreign() -> tuple[type[Exception], ...]:
+    """What the client raises."""
+    from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
+
+    return (RedisError, OSError)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether asking again may help: the server is away, starting, or changing its role."""
+    from redis import exceptions  # noqa: PLC0415 - an extra
+
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return False
+    passing = (
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+        exceptions.ReadOnlyError,
+        exceptions.TryAgainError,
+        exceptions.ClusterDownError,
+        OSError,
+    )
+    return isinstance(error, passing)

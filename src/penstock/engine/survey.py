@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -17,6 +17,7 @@ import anyio
 from penstock.core.errors import LocationError, PenstockError, Refused, SourceMissing
 from penstock.core.events import Event, Note
 from penstock.core.model import Fingerprint, Found, Place, RemoteFile, RemoteFolder
+from penstock.core.names import is_part_file
 from penstock.engine.exchange import Exchange
 from penstock.engine.files import fingerprint_of, hop, source_error
 from penstock.engine.groups import task_group
@@ -38,8 +39,13 @@ class LocalFile:
     error: PenstockError | None = None
 
 
-def walk_local(root: str, *, follow: bool) -> Iterator[list[LocalFile]]:
+def walk_local(
+    root: str, *, follow: bool, leave_out: Collection[str] = ()
+) -> Iterator[list[LocalFile]]:
     """The files below a folder, a list a folder, by name. Blocks; take each list through `hop`.
+
+    `leave_out` are absolute paths of files and folders the run itself writes; unfinished files of
+    ours (`.penstock-*.part`) are left out as well.
 
     Links to files are followed, links to folders only with `follow`, and never round in a circle.
     What is neither file nor folder is left out. What cannot be read is in the list, with its error.
@@ -58,6 +64,10 @@ def walk_local(root: str, *, follow: bool) -> Iterator[list[LocalFile]]:
             yield [LocalFile(folder, below or ".", error=source_error(error, folder))]
             continue
         for entry in ordered:
+            if is_part_file(entry.name) or (
+                leave_out and os.path.abspath(entry.path) in leave_out  # noqa: PTH100
+            ):
+                continue
             relative = f"{below}/{entry.name}" if below else entry.name
             try:
                 status = entry.stat()
@@ -91,6 +101,13 @@ class Listing:
 
     files: dict[str, RemoteFile] = field(default_factory=dict)
     folders: dict[str, RemoteFolder] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+
+    def taken(self) -> set[str]:
+        """Every name that stands in the folder; one set, to which chosen names are added."""
+        if not self._taken:
+            self._taken.update(self.files, self.folders)
+        return self._taken
 
 
 class Surveyor:
@@ -118,7 +135,9 @@ class Surveyor:
         try:
             found = await self._exchange.run(platform.find(place, start))
         except Refused as refused:
-            if start is None or refused.status not in {400, 404}:
+            if start is None:
+                raise no_such_place(place, refused) from refused
+            if refused.status not in {400, 404}:
                 raise
             # The folder it was looked for in is gone.
             await self.forget(start)
@@ -185,6 +204,22 @@ class Surveyor:
                     )
                 )
 
+    async def _pages_of_sub(
+        self, place: Place, *, is_root: bool
+    ) -> AsyncIterator[tuple[list[RemoteFile], list[RemoteFolder]]]:
+        """Pages of a folder on a walk. One that went meanwhile is said; a root must be there."""
+        try:
+            async for page in self.pages_of(place):
+                yield page
+        except Refused as refused:
+            if refused.status not in {400, 404}:
+                raise
+            await self.forget(place)
+            if is_root:
+                raise no_such_place(place, refused) from refused
+            where = f"{place.container}/{place.path}"
+            self._emit(Note(f"{where} was there and is gone: what was in it is not copied"))
+
     async def listing(self, place: Place) -> Listing:
         """One folder whole, by name."""
         listed = Listing()
@@ -209,7 +244,7 @@ class Surveyor:
 
         async def list_one(names: tuple[str, ...], place: Place) -> None:
             nonlocal under_way
-            async for files, folders in self.pages_of(place):
+            async for files, folders in self._pages_of_sub(place, is_root=not names):
                 for folder in folders:
                     below = (*names, folder.name)
                     if not prunes("/".join(below)):

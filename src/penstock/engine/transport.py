@@ -217,7 +217,7 @@ class Transport:
             await writer.close()
         if writer.written != request.sink.length:
             raise AnswerUnusable(
-                f"{request!r} brought {writer.written} bytes in place of {request.sink.length}"
+                f"{request.shown} brought {writer.written} bytes in place of {request.sink.length}"
             )
         return Response(answer.status, head, b"", writer.hex(), received=writer.written, sent=sent)
 
@@ -262,7 +262,7 @@ async def _pour(
         room -= len(data)
         if room < 0:
             answer.close()
-            raise AnswerUnusable(f"{request!r} brought more than {request.sink.length} bytes")
+            raise AnswerUnusable(f"{request.shown} brought more than {request.sink.length} bytes")
         gathered.append(data)
         held += len(data)
         if held >= WRITE_SIZE:
@@ -281,7 +281,9 @@ async def _bounded(answer: aiohttp.ClientResponse, request: Request) -> bytes:
         gathered += data
         if len(gathered) > LARGEST_ANSWER:
             answer.close()
-            raise AnswerUnusable(f"{request!r} was answered with more than {LARGEST_ANSWER} bytes")
+            raise AnswerUnusable(
+                f"{request.shown} was answered with more than {LARGEST_ANSWER} bytes"
+            )
     return bytes(gathered)
 
 
@@ -295,7 +297,7 @@ def check_head(request: Request, status: int, headers: Headers) -> None:
     wanted = request.head
     if wanted is None:
         return
-    what = f"{request!r}"
+    what = f"{request.shown}"
     if headers.get("content-encoding", "identity") not in {"identity", ""}:
         raise AnswerUnusable(f"{what} came encoded as {headers['content-encoding']!r}, unasked")
     validator = headers.get("etag")

@@ -44,7 +44,7 @@ from penstock.core.proof import (
     tag_of,
     weigh,
 )
-from penstock.core.transfers import Choices, Ended, OnConflict, UpTransfer
+from penstock.core.transfers import Choices, Compare, Ended, OnConflict, UpTransfer
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
@@ -58,6 +58,8 @@ NEEDS_REPORTS = "needs reports"
 
 # Times an upload that vanished on the platform is begun anew.
 _BEGINNINGS = 2
+# Times an upload whose creation was never answered is asked for.
+_CREATIONS = 4
 _GRACE_S = 10.0
 
 
@@ -93,15 +95,23 @@ class UploadRun:
                 f"{transfer.source} has {size} bytes; the platform takes files up to {largest}"
             )
         await files.unchanged(transfer.local_path, transfer.found)
-        await self._check_promised(size)
-        resuming = self._row.source == transfer.found and (
-            self._row.upload_id is not None or await self._context.ledger.intents(self._row.id)
-        )
-        if transfer.existing is not None:
-            settled = await self._existing(transfer.existing, resuming=bool(resuming))
-            if settled is not None:
-                return settled
-        if not resuming:
+        intents = await self._context.ledger.intents(self._row.id)
+        begun = self._row.upload_id is not None or bool(intents)
+        resuming = begun and self._row.source == transfer.found
+        try:
+            await self._check_promised(size)
+            settled = None
+            if transfer.existing is not None:
+                completing = any(intent.kind == "complete" for intent in intents)
+                settled = await self._existing(
+                    transfer.existing, completing=resuming and completing
+                )
+        except TransferError:
+            await self._abort()
+            raise
+        if settled is not None:
+            return settled
+        if not resuming or self._overwrite or self._name != transfer.name:
             await self._abandon_old()
         for last_beginning in (*[False] * (_BEGINNINGS - 1), True):
             try:
@@ -141,25 +151,26 @@ class UploadRun:
                     actual=actual,
                 )
 
-    async def _existing(self, existing: RemoteFile, *, resuming: bool) -> Ended | None:
+    async def _existing(self, existing: RemoteFile, *, completing: bool) -> Ended | None:
         """What to do about a file that has the name already; None: go on and send.
 
         Raises `Conflict` where it is not the same and that is to fail.
         """
         size = self._transfer.found.size
         if existing.size == size:
-            if self._choices.compare.value == "size" and not resuming:
+            by_size = self._choices.compare is Compare.SIZE and not self._choices.strict
+            if by_size and self._row.upload_id is None:
                 return Ended(
                     State.SKIPPED, reason="same size, unverified", id=existing.id, size=size
                 )
             same = await self._prove_same(existing, size)
             if same is not None:
                 return same
-            intents = await self._context.ledger.intents(self._row.id)
-            if any(intent.kind == "complete" for intent in intents):
+            if completing:
                 return None  # It was being completed: completing again finds out what came of it.
         choice = self._choices.on_conflict
         if choice is OnConflict.SKIP:
+            await self._abort()
             return Ended(State.SKIPPED, reason="conflict", id=existing.id, size=existing.size)
         if choice is OnConflict.OVERWRITE:
             self._overwrite = True
@@ -175,9 +186,12 @@ class UploadRun:
     async def _prove_same(self, existing: RemoteFile, size: int) -> Ended | None:
         """The end of a transfer whose destination holds the same bytes: one request to prove it."""
         by, digests = await self._weigh_remote(existing, size)
+        if by is None and self._choices.strict and existing.id == self._row.remote_id:
+            by, digests = "read-back", await self._read_back_unproved(existing, size)
         if by is None:
             return None
         killed = self._row.upload_id is not None
+        await abandon(self._context, self._row)
         await self._context.ledger.end(
             self._row.id,
             State.VERIFIED,
@@ -253,6 +267,8 @@ class UploadRun:
             if len(parts) > 1 and not self._whole:
                 group.start_soon(self._digest_whole, size)
             await self._put_all(upload, missing, receipts)
+        if not self._whole and self._names() != {"md5"}:
+            await self._digest_whole(size)
         await files.unchanged(self._transfer.local_path, self._transfer.found)
         return await self._complete(upload, target, [receipts[part.number] for part in parts])
 
@@ -287,17 +303,8 @@ class UploadRun:
             part_size=part_size,
             made_at=made_at,
         )
-        flow = self._exchange.platform.create_upload(target, part_size, overwrite=self._overwrite)
         try:
-            upload = await self._exchange.run(flow, tally=self._tally)
-        except AnswerLost:
-            (intent,) = [i for i in await ledger.intents(row.id) if i.id == number]
-            found = await self._context.uploads.ours(intent, again=True)
-            if found is None or found.part_size is None:
-                # Nothing came of it, so the platform can be asked again. Should it have been slow
-                # rather than deaf, the intent of this try finds what the next run must abort.
-                raise
-            upload = Upload(found.id, found.part_size, found.parallel)
+            upload = await self._create(target, part_size, number)
         except (Refused, Conflict):
             await ledger.settle(number)
             raise
@@ -305,6 +312,28 @@ class UploadRun:
         if upload.part_size != part_size:
             await ledger.remember_fact(self._exchange.platform.endpoint, INSISTS, "yes")
         return upload
+
+    async def _create(self, target: Target, part_size: int, number: int) -> Upload:
+        """A new upload. A lost answer is settled by asking; nothing there: asked for again.
+
+        The intent stays what it was, so that an upload which a slow platform makes after all is
+        found by it, here or by the next run.
+        """
+        (intent,) = [i for i in await self._context.ledger.intents(self._row.id) if i.id == number]
+        for last_try in (*[False] * (_CREATIONS - 1), True):
+            flow = self._exchange.platform.create_upload(
+                target, part_size, overwrite=self._overwrite
+            )
+            try:
+                return await self._exchange.run(flow, tally=self._tally)
+            except AnswerLost:
+                found = await self._context.uploads.ours(intent, again=True)
+                if found is not None and found.part_size is not None:
+                    return Upload(found.id, found.part_size, found.parallel)
+                if last_try:
+                    raise
+                await self._exchange.pause()
+        raise AssertionError("the last try returns or raises")
 
     async def _known_receipts(self, parts: tuple[Part, ...]) -> dict[int, Receipt]:
         """Receipts of parts cut as they are now.
@@ -401,7 +430,7 @@ class UploadRun:
 
     async def _prove(self, file: RemoteFile, receipts: list[Receipt], *, asked: bool) -> str | None:
         """What proves the completed file; None where nothing does. Raises `DigestMismatch`."""
-        if self._distrusted:
+        if self._distrusted or any(_is_wrong(receipt) for receipt in receipts):
             await self._read_back(file, receipts)
             return "read-back"
         if not all(receipt.proves for receipt in receipts):
@@ -425,6 +454,21 @@ class UploadRun:
             flow = self._exchange.platform.delete_file(completed.file.id)
             await self._exchange.run(flow, tally=self._tally)
             await self._context.ledger.forget_upload(self._row.id)
+
+    async def _read_back_unproved(self, file: RemoteFile, size: int) -> dict[str, str]:
+        """The digests of a file an earlier run sent unproved, read back and held against it now.
+
+        Raises `DigestMismatch`.
+        """
+        path = self._transfer.local_path
+        parts = cut(size, upload_part_size(size, self._exchange.platform.traits))
+        md5s = await files.block_md5s(path, size, parts[0].length or 1)
+        receipts = [
+            Receipt(part.number, part.offset, part.length, md5)
+            for part, md5 in zip(parts, md5s, strict=True)
+        ]
+        await self._read_back(file, receipts)
+        return await files.digest_file(path, size, self._names())
 
     async def _read_back(self, file: RemoteFile, receipts: list[Receipt]) -> None:
         """Nothing, or `DigestMismatch`: the bytes fetched again and held against what was sent."""
@@ -466,10 +510,6 @@ class UploadRun:
     async def _end(self, file: RemoteFile, proved_by: str | None, receipts: list[Receipt]) -> Ended:
         state = State.VERIFIED if proved_by is not None else State.UNVERIFIED
         digests = self._whole or {"md5": receipts[0].md5}
-        if len(receipts) == 1 and set(self._names()) - set(digests):
-            digests = await files.digest_file(
-                self._transfer.local_path, self._transfer.found.size, self._names()
-            )
         renamed = self._name if self._name != self._transfer.name else None
         await self._context.ledger.end(
             self._row.id,
@@ -543,12 +583,14 @@ def _is_wrong(receipt: Receipt) -> bool:
     return receipt.proves and tag.kind is TagKind.MD5 and tag.hex != receipt.md5
 
 
-def free_name(name: str, taken: frozenset[str]) -> str:
-    """`name (2).ext`, or the next number that nothing stands under."""
+def free_name(name: str, taken: set[str]) -> str:
+    """`name (2).ext`, or the next number that nothing stands under; it is taken from now on."""
     stem, dot, suffix = name.rpartition(".")
     if not stem:
         stem, dot, suffix = name, "", ""
     number = 2
     while f"{stem} ({number}){dot}{suffix}" in taken:
         number += 1
-    return f"{stem} ({number}){dot}{suffix}"
+    chosen = f"{stem} ({number}){dot}{suffix}"
+    taken.add(chosen)
+    return chosen

@@ -165,6 +165,17 @@ class Platform(Protocol):
         ...
 
 
+_NO_JSON = object()
+
+
+def _json(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON is anything
+    """A body's value, or `_NO_JSON`. The decoder's error is dropped: it holds the whole body."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
 class JsonObject:
     """A foreign JSON object, read field by field; what is not as promised is `AnswerUnusable`."""
 
@@ -180,12 +191,9 @@ class JsonObject:
 
         Raises `AnswerUnusable` where the body is no JSON object.
         """
-        try:
-            value = json.loads(response.body)
-        except (ValueError, RecursionError) as error:
-            raise AnswerUnusable(
-                f"{what}: the answer (status {response.status}) is not JSON"
-            ) from error
+        value = _json(response.body)
+        if value is _NO_JSON:
+            raise AnswerUnusable(f"{what}: the answer (status {response.status}) is not JSON")
         if not isinstance(value, dict):
             raise AnswerUnusable(f"{what}: the answer is JSON, but no object")
         return cls(value, what)
@@ -262,7 +270,7 @@ def storage_refusal(request: Request, response: Response) -> ExchangeError:
     """
     body = response.body[:2000].decode("utf-8", "replace")
     expired = response.status == 403 or "ExpiredToken" in body or "has expired" in body  # noqa: PLR2004
-    what = f"{request!r} was answered with {response.status}"
+    what = f"{request.shown} was answered with {response.status}"
     if expired and response.status < 500:  # noqa: PLR2004
         return LeaseExpired(f"{what}: the presigned URL is no longer accepted")
     return Refused(what, status=response.status, retry=response.status in TRANSIENT)
@@ -271,6 +279,7 @@ def storage_refusal(request: Request, response: Response) -> ExchangeError:
 # Source: RFC 9110, section 15.4; 303 is left out, for it asks for another method.
 REDIRECTS = frozenset((301, 302, 307, 308))
 _MOST_HOPS = 5
+_HEADERS_FOR_ANY_HOST = frozenset(("accept", "content-type", "if-range", "range"))
 
 
 def following(request: Request) -> Flow[Response]:
@@ -287,11 +296,15 @@ def following(request: Request) -> Flow[Response]:
             url = urljoin(request.url, response.headers["location"])
             old, new = urlsplit(request.url).scheme, urlsplit(url).scheme
         except (KeyError, ValueError):
-            raise AnswerUnusable(f"{request!r} was redirected to nowhere") from None
+            raise AnswerUnusable(f"{request.shown} was redirected to nowhere") from None
         if new not in {"http", "https"} or (old == "https" and new != "https"):
-            raise AnswerUnusable(f"{request!r} was redirected to a host without TLS")
-        request = replace(request, url=url, auth=NO_AUTH, cost=0)
-    raise AnswerUnusable(f"{request!r} was redirected {_MOST_HOPS} times")
+            raise AnswerUnusable(f"{request.shown} was redirected to a host without TLS")
+        if urlsplit(url).netloc != urlsplit(request.url).netloc:
+            # What was meant for one host, a key among it, is not told another.
+            kept = tuple(f for f in request.headers if f[0].lower() in _HEADERS_FOR_ANY_HOST)
+            request = replace(request, headers=kept)
+        request = replace(request, url=url, auth=NO_AUTH)
+    raise AnswerUnusable(f"{request.shown} was redirected {_MOST_HOPS} times")
 
 
 def ranged_get(

@@ -49,7 +49,7 @@ from penstock.core.model import (
     Target,
     Upload,
 )
-from penstock.core.proof import read_tag
+from penstock.core.proof import TagKind, read_tag
 from penstock.core.times import url_expires_at, when
 from penstock.core.traits import Traits
 from penstock.platforms.base import (
@@ -364,9 +364,7 @@ class SevenBridges:
             answer = JsonObject.of((yield request), "new upload")
         except Refused as refused:
             if refused.code in _EXISTS_CODES or (refused.status == 409 and refused.code != 8006):  # noqa: PLR2004
-                raise Conflict(
-                    f"{target.name!r} exists at the destination ({refused})"
-                ) from refused
+                raise _taken(target.name, refused) from refused
             raise
         size = answer.whole_or_none("part_size") or part_size
         return Upload(answer.text("upload_id"), size, answer.get("parallel_uploads") is not False)
@@ -418,7 +416,7 @@ class SevenBridges:
                 part.length,
                 md5=sent.digests["md5"],
                 etag=tag.strip('"') if tag is not None else None,
-                proves=read_tag(sent.headers).text != "",
+                proves=read_tag(sent.headers).kind is TagKind.MD5,
                 report=tuple(
                     (name, sent.headers[name].strip('"'))
                     for name in (wanted or ["ETag"])
@@ -465,9 +463,7 @@ class SevenBridges:
                 if _is_gone(refused):
                     return (yield from self._find_completed(target, reported=bulk and not reports))
                 if refused.code in _EXISTS_CODES or refused.status == 409:  # noqa: PLR2004
-                    raise Conflict(
-                        f"{target.name!r} exists at the destination ({refused})"
-                    ) from refused
+                    raise _taken(target.name, refused) from refused
                 if bulk or refused.status not in {400, 415, 422} or refused.effect.name == "RETRY":
                     raise
                 bulk = True
@@ -600,6 +596,13 @@ def _whole(text: str | None) -> int | None:
     )
 
 
+def _taken(name: str, refused: Refused) -> Conflict:
+    return Conflict(
+        f"{name!r} exists at the destination; use --on-conflict to skip, overwrite or rename "
+        f"({refused})"
+    )
+
+
 def _shown(message: str) -> str:
     """A foreign sentence as it may be printed: one line, of bounded length."""
-    return " ".join(message.split())[:300]
+    return " ".join(message.split())[:300].rstrip(".")

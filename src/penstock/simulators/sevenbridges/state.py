@@ -171,8 +171,9 @@ class Tree:
         """Remove a file, or a folder and all that is in it."""
         if node.parent is not None:
             del self._children[node.parent][node.name]
-        for child in list(self._children.pop(node.id, {}).values()):
+        for child in list(self._children.get(node.id, {}).values()):
             self.remove(child)
+        self._children.pop(node.id, None)
         self.nodes.pop(node.id, None)
 
     def move(self, node: Node, folder: Node, name: str) -> None:
