@@ -417,3 +417,61 @@ async def test_a_crc32c_alone_proves_where_the_storage_states_it(
     report = await world.copy(f"{world.remote}/g", f"{world.home}/to/")
     assert next(report.lines()).status == "failed"
     assert not (world.home / "to/g").exists()
+
+
+async def test_two_sources_for_one_path_are_a_conflict_between_them(world: World) -> None:
+    fill(world, {"a/f": b"1", "b/f": b"2"})
+    report = await world.copy(
+        f"{world.remote}/a/f", f"{world.remote}/b/f", world.home / "to", on_conflict="overwrite"
+    )
+    assert (report.summary.verified, report.summary.failed) == (1, 1)
+    verified = next(line for line in report.lines() if line.status == "verified")
+    assert md5((world.home / "to/f").read_bytes()) == verified.digests["md5"]
+    assert not part_files(world.home / "to")
+
+
+async def test_rows_named_twice_are_one_transfer(world: World) -> None:
+    fill(world, {"f": b"1"})
+    manifest = world.home / "m.csv"
+    manifest.write_text("source\nf\nf\n")
+    report = await world.copy(f"{world.remote}/", world.home / "to", manifest=manifest)
+    assert report.summary.verified == 1
+
+
+async def test_a_file_another_state_writes_is_not_written_into(world: World) -> None:
+    import anyio
+
+    fill(world, {"big": RANDOM}, part_size=8 * MIB)
+
+    async def one(state: str) -> None:
+        await world.copy(f"{world.remote}/big", f"{world.home}/to/", state=world.home / state)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one, "one")
+        group.start_soon(one, "two")
+    assert (world.home / "to/big").read_bytes() == RANDOM
+    assert not part_files(world.home / "to")
+
+
+async def test_storage_that_refuses_everything_stops_the_run(world: World) -> None:
+    fill(world, {f"f{n:03}": b"x" for n in range(100)})
+    world.sim.faults.add(Fault(kind="status", host="storage", status=403, times=None))
+    with pytest.raises(penstock.RunStopped, match="failed alike"):
+        await world.copy(f"{world.remote}/", world.home / "to", concurrency=4)
+    assert not part_files(world.home / "to")
+
+
+async def test_a_folder_that_goes_while_it_is_listed_is_said(world: World) -> None:
+    from penstock.core.events import Note
+
+    fill(world, {"a/f": b"1", "b/f": b"2", "c": b"3"})
+    notes: list[str] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, Note):
+            notes.append(event.message)
+
+    world.sim.faults.add(Fault(kind="status", path=r"/v2/files\?.*parent=", status=404, code=5002))
+    report = await world.copy(f"{world.remote}/", world.home / "to", on_event=note)
+    assert report.summary.verified == 2
+    assert len(notes) == 1

@@ -493,3 +493,107 @@ async def test_a_single_file_sent_to_its_name_again_is_known(world: World) -> No
     await world.copy(f"{world.remote}/sub/b.txt", world.home / "back")
     report = await world.copy(root / "a.txt", f"{world.remote}/sub/b.txt")
     assert next(report.lines()).status == "skipped"
+
+
+async def test_a_part_that_arrived_wrong_is_not_proved_by_a_kill(world: World) -> None:
+    # The receipt of a wrong ETag outlives the run that distrusted it.
+    root = world.tree({"big": RANDOM})
+    world.sim.faults.add(
+        Fault(kind="corrupt upload", host="storage", path=r"partNumber=2\b", times=None)
+    )
+    armed = world.sim.faults.add(
+        Fault(kind="status", path=r"/complete$", status=400, code=8007, times=2)
+    )
+    await world.copy(root, f"{world.remote}/", part_size=5 * MIB)
+    assert armed.hits
+    report = await world.copy(root, f"{world.remote}/", part_size=5 * MIB)
+    (line,) = report.lines()
+    assert line.status == "failed"
+    assert not world.sim.files()
+
+
+async def test_a_file_named_twice_is_one_transfer(world: World) -> None:
+    root = world.tree({"f": b"1", "g/f": b"2"})
+    report = await world.copy(root / "f", root / "f", f"{world.remote}/")
+    assert report.summary.verified == 1
+    assert len(list(report.lines())) == 1
+    report = await world.copy(root / "f", root / "g/f", f"{world.remote}/x/")
+    assert (report.summary.verified, report.summary.failed) == (1, 1)
+    failed = next(line for line in report.lines() if line.status == "failed")
+    assert "two sources go to" in (failed.error or {})["message"]
+    assert not world.sim.open_uploads()
+
+
+async def test_two_runs_at_once_send_each_file_once(world: World) -> None:
+    import anyio
+
+    root = world.tree({f"f{n:03}": b"%d" % n for n in range(80)})
+    reports: list[penstock.Report] = []
+
+    async def one() -> None:
+        reports.append(await world.copy(root, f"{world.remote}/"))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(one)
+    assert [report.exit_code for report in reports] == [0, 0, 0]
+    assert sum(report.summary.verified for report in reports) == 80
+    assert world.calls("POST", "/complete") == 80
+
+
+@pytest.mark.parametrize("choice", ["fail", "skip", "overwrite", "rename"])
+async def test_a_conflict_met_on_resume_leaves_no_upload_open(world: World, choice: str) -> None:
+    root = world.tree({"big": RANDOM})
+    world.sim.faults.add(
+        Fault(kind="status", host="storage", method="PUT", path=r"partNumber=3\b", status=400)
+    )
+    await world.copy(root, f"{world.remote}/", part_size=5 * MIB)
+    assert len(world.sim.open_uploads()) == 1
+    world.sim.add_file(world.sim.project, "big", b"in the way")
+    report = await world.copy(root, f"{world.remote}/", part_size=5 * MIB, on_conflict=choice)
+    assert report.exit_code == (1 if choice == "fail" else 0)
+    assert not world.sim.open_uploads()
+
+
+@pytest.mark.parametrize("kind", ["drop before", "status"])
+async def test_a_creation_that_was_not_done_is_asked_for_again(world: World, kind: str) -> None:
+    world.sim.faults.add(Fault(kind=kind, method="POST", path=r"/upload/multipart$", status=502))
+    root = world.tree({"f": b"1"})
+    report = await world.copy(root, f"{world.remote}/")
+    assert report.exit_code == 0
+    assert not world.sim.open_uploads()
+
+
+async def test_a_run_does_not_send_its_own_report(world: World) -> None:
+    root = world.tree({"f": b"1", ".penstock-x.part": b"2", "log.txt": b"3"})
+    for _ in range(2):
+        report = await world.copy(
+            root, f"{world.remote}/", report=root / "r.jsonl", leave_out=[root / "log.txt"]
+        )
+        assert report.exit_code == 0
+    assert set(world.sim.files()) == {"f"}
+
+
+async def test_a_folder_that_is_refused_is_asked_for_once(world: World) -> None:
+    world.sim.faults.add(
+        Fault(kind="status", method="POST", path=r"/v2/files$", status=403, code=5001, times=None)
+    )
+    root = world.tree({f"f{n}": b"1" for n in range(10)})
+    await world.copy(root, f"{world.remote}/x")
+    assert world.calls("POST", "/v2/files") == 1
+
+
+async def test_strict_does_not_adopt_by_size(world: World) -> None:
+    world.sim.add_file(world.sim.project, "f", b"123456")
+    root = world.tree({"f": b"abcdef"})
+    report = await world.copy(root, f"{world.remote}/", compare="size", strict=True)
+    assert report.exit_code == 1
+
+
+async def test_digests_asked_for_later_are_reported(world: World) -> None:
+    root = world.tree({"f": b"abc"})
+    await world.copy(root, f"{world.remote}/")
+    report = await world.copy(root, f"{world.remote}/", checksum=["sha256", "blake3"])
+    digests = next(report.lines()).digests
+    assert digests["sha256"].startswith("ba7816bf")
+    assert digests["blake3"].startswith("6437b3ac")

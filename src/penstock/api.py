@@ -15,6 +15,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -60,7 +61,7 @@ from penstock.engine.planner import (
     Selecting,
     UploadPlanner,
 )
-from penstock.engine.reports import ReportWriter
+from penstock.engine.reports import ReportWriter, growing
 from penstock.engine.scheduler import (
     FILES_AT_ONCE,
     Limits,
@@ -70,7 +71,15 @@ from penstock.engine.scheduler import (
 )
 from penstock.engine.survey import Surveyor, no_such_place
 from penstock.engine.upload import abandon
-from penstock.jobs import Job, path_of, read_choices, read_job, read_location, rules_of
+from penstock.jobs import (
+    Job,
+    check_partial_dir,
+    path_of,
+    read_choices,
+    read_job,
+    read_location,
+    rules_of,
+)
 from penstock.quotas import Quotas, QuotaUse, open_store, quota_use, read_quotas, terms_of
 from penstock.session import Folders, Session, ledger_in, open_session, platform_of, read_token
 
@@ -239,6 +248,7 @@ async def copy(
     deadline: float | str | None = None,
     times: bool = False,
     partial_dir: str | os.PathLike[str] | None = None,
+    leave_out: Sequence[str | os.PathLike[str]] = (),
     on_event: Callable[[Event], None] | None = None,
     stop: Stop | None = None,
     environ: Mapping[str, str] | None = None,
@@ -247,8 +257,9 @@ async def copy(
 
     `locations` are the sources, then the destination. Safe to run again: what is verified is not
     moved again, and what was under way carries on. `rules` is `include` and `exclude` in one
-    order, the last match winning. `on_event` is called with each event (`penstock.core.events`) as
-    it happens, in the event loop: it must be quick.
+    order, the last match winning. `leave_out` are local files that are not meant though they lie in
+    a source, such as a log that is being written. `on_event` is called with each event
+    (`penstock.core.events`) as it happens, in the event loop: it must be quick.
 
     Raises `UsageError` where the arguments make no sense (nothing moved), and `RunStopped` where
     the run ended early for a cause all transfers share, `Interrupted` among them; its `report` is
@@ -259,12 +270,23 @@ async def copy(
     settings = _settings(config, environ)
     choices = read_choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
     selecting = Selecting(
-        select(rules_of(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
+        select(rules_of(rules, include, exclude)),
+        follow,
+        keep_names,
+        parse_duration(min_age),
+        _own_files(_folders(state, environ), report, leave_out),
     )
-    if concurrency is not None and concurrency < 1:
-        raise UsageError("the concurrency is at least 1")
+    for option, value, least in (
+        ("concurrency", concurrency, 1),
+        ("retries", retries, 0),
+        ("max_failures", max_failures, 1),
+    ):
+        if value is not None and value < least:
+            raise UsageError(f"{option} is at least {least}, not {value}")
     quotas = read_quotas(quota_share, quota_store, quota_fallback)
     job = await read_job(locations, settings, manifest, encoding, only)
+    if isinstance(job.destination, Local):
+        await hop(check_partial_dir, choices.partial_dir, job.destination)
     profile = quotas.of(settings.profile(job.profile))
     if choices.part_size is not None and job.uploads:
         check_part_size(choices.part_size, platform_of(profile).traits)
@@ -294,6 +316,18 @@ async def copy(
         quotas=quotas,
     ) as (session, ledger, surveyor):
         return await run.through(session, ledger, surveyor, settings)
+
+
+def _own_files(
+    folders: Folders,
+    report: str | os.PathLike[str] | None,
+    leave_out: Iterable[str | os.PathLike[str]],
+) -> frozenset[str]:
+    """Absolute paths of what runs write: no source, though a source may hold them."""
+    own = [folders.state, folders.quota, *leave_out]
+    if report is not None:
+        own += [report, growing(Path(report))]
+    return frozenset(os.path.abspath(path) for path in own)  # noqa: PTH100 - no link is followed
 
 
 def _files_at_once(concurrency: int | None, profile: Profile) -> int:
@@ -507,6 +541,7 @@ async def plan(
     quota_fallback: str | None = None,
     times: bool = False,
     partial_dir: str | os.PathLike[str] | None = None,
+    leave_out: Sequence[str | os.PathLike[str]] = (),
     on_event: Callable[[Event], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Plan:
@@ -519,7 +554,11 @@ async def plan(
     settings = _settings(config, environ)
     choices = read_choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
     selecting = Selecting(
-        select(rules_of(rules, include, exclude)), follow, keep_names, parse_duration(min_age)
+        select(rules_of(rules, include, exclude)),
+        follow,
+        keep_names,
+        parse_duration(min_age),
+        _own_files(_folders(state, environ), None, leave_out),
     )
     quotas = read_quotas(quota_share, quota_store, quota_fallback)
     job = await read_job(locations, settings, manifest, encoding, only)

@@ -88,6 +88,21 @@ def read_choices(
     )
 
 
+def check_partial_dir(partial_dir: str | None, destination: Local) -> None:
+    """Nothing, or `UsageError` where a rename from the one to the other cannot be. Blocks."""
+    if partial_dir is None:
+        return
+    devices = []
+    for wanted in (Path(partial_dir), Path(os.path.abspath(destination.path))):  # noqa: PTH100
+        there = next(path for path in (wanted, *wanted.parents) if path.exists())
+        devices.append(there.stat().st_dev)
+    if devices[0] != devices[1]:
+        raise UsageError(
+            f"{partial_dir} is on another file system than {destination}, so a finished file could "
+            "not take its name; choose a folder beside the destination"
+        )
+
+
 async def read_job(
     locations: Sequence[str | os.PathLike[str]],
     settings: Settings,
@@ -104,6 +119,8 @@ async def read_job(
     if len(parsed) < least:
         raise UsageError("a copy needs at least one SOURCE and a DESTINATION")
     *sources, destination = parsed
+    if manifest is None and (only_status is not None or encoding is not None):
+        raise UsageError("only and encoding are about a manifest; none was given")
     rows = None
     root = str(Path(manifest).parent) if manifest is not None else "."
     if manifest is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -26,6 +27,9 @@ from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
 from penstock.platforms.sevenbridges import SevenBridges
 from penstock.quotas import Quotas, key_for, open_store
+
+# A token that ends within this time is warned of: long runs go on for days.
+SOON_DAYS = 3
 
 # Bodies in flight over all files. A guess that fills a long pipe without straining a laptop.
 BODIES_AT_ONCE = 16
@@ -100,7 +104,7 @@ async def open_session(
     platform = platform_of(profile)
     traits = platform.traits
     token = await read_token(profile)
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *_expiry(profile, clock)):
         emit(Note(warning))
 
     async def reread() -> Token | None:
@@ -150,6 +154,20 @@ async def open_session(
         if owned:
             with anyio.CancelScope(shield=True):
                 await used.aclose()
+
+
+def _expiry(profile: Profile, clock: Clock) -> list[str]:
+    """A warning where the token is known to end about now."""
+    if profile.token_expires is None:
+        return []
+    today = datetime.fromtimestamp(clock.wall_at(), UTC).date()
+    if profile.token_expires > today + timedelta(days=SOON_DAYS):
+        return []
+    warning = (
+        f"the token of {profile.name} expires on {profile.token_expires}: a run that goes on after "
+        "that stops, and carries on with a new token"
+    )
+    return [warning]
 
 
 def remembered_sentence(profile: str) -> str:

@@ -191,6 +191,7 @@ def _moved(wanted: Wanted, watch: Watch) -> tuple[Report | None, PenstockError |
                 report=wanted.report,
                 max_failures=wanted.max_failures,
                 deadline=wanted.deadline,
+                leave_out=(wanted.log,) if wanted.log is not None else (),
                 on_event=watch,
                 stop=stop,
             ),

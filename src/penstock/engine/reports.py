@@ -37,7 +37,7 @@ class ReportWriter:
                 if target.is_dir():
                     raise IsADirectoryError(21, "is a folder", str(target))
                 descriptor = os.open(
-                    _growing(target),
+                    growing(target),
                     os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
                     0o600 if target is self.path else 0o666,
                 )
@@ -55,7 +55,7 @@ class ReportWriter:
         """What was begun is gone: nothing moved that it could be the report of."""
         for file, target in zip(self._files, self._targets, strict=False):
             file.close()
-            _growing(target).unlink(missing_ok=True)
+            growing(target).unlink(missing_ok=True)
         self._files = []
 
     def write(self, line: Line) -> None:
@@ -68,7 +68,7 @@ class ReportWriter:
         for file, target in zip(self._files, self._targets, strict=False):
             with contextlib.suppress(OSError):
                 file.close()
-                _growing(target).replace(target)
+                growing(target).replace(target)
         self._files = []
         self._drop_oldest()
 
@@ -79,5 +79,6 @@ class ReportWriter:
                 old.unlink(missing_ok=True)
 
 
-def _growing(target: Path) -> Path:
+def growing(target: Path) -> Path:
+    """Where a report stands until its run ends."""
     return target.with_name(f".{target.name}.part")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -34,7 +34,7 @@ from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict, Tr
 from penstock.engine.context import Context
 from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
-from penstock.engine.files import hop, local_error
+from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Held, Row
 from penstock.engine.planner import Deliver, Planned, Unmoved
@@ -210,7 +210,15 @@ class Scheduler:
         assert self._send is not None
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
             if is_proved and row is not None:
-                self._done(transfer, _known(row), Tally(), 0.0)
+                ended = _known(row)
+                missing = set(self._context.choices.checksums) - row.digests.keys()
+                if missing and ended.size is not None:
+                    path = (row.placed if isinstance(transfer, DownTransfer) else None) or (
+                        transfer.local_path
+                    )
+                    more = await digest_file(path, ended.size, missing)
+                    ended = replace(ended, digests={**ended.digests, **more})
+                self._done(transfer, ended, Tally(), 0.0)
                 continue
             if row is not None and _is_sent(transfer, row):
                 # It was proved, and the listing made since does not show it: it goes again.
