@@ -1,7 +1,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -556,7 +556,9 @@ async def test_a_conflict_met_on_resume_leaves_no_upload_open(world: World, choi
 
 
 @pytest.mark.parametrize("kind", ["drop before", "status"])
-async def test_a_creation_that_was_not_done_is_asked_for_again(world: World, kind: str) -> None:
+async def test_a_creation_that_was_not_done_is_asked_for_again(
+    world: World, kind: Literal["drop before", "status"]
+) -> None:
     world.sim.faults.add(Fault(kind=kind, method="POST", path=r"/upload/multipart$", status=502))
     root = world.tree({"f": b"1"})
     report = await world.copy(root, f"{world.remote}/")
@@ -597,3 +599,14 @@ async def test_digests_asked_for_later_are_reported(world: World) -> None:
     digests = next(report.lines()).digests
     assert digests["sha256"].startswith("ba7816bf")
     assert digests["blake3"].startswith("6437b3ac")
+
+
+async def test_a_lost_creation_is_found_where_the_server_chooses_part_sizes(
+    make_world: Callable[..., Any],
+) -> None:
+    world: World = await make_world(insist_part_size=6 * MIB)
+    world.sim.faults.add(Fault(kind="drop after", method="POST", path=r"/upload/multipart$"))
+    root = world.tree({"f": b"1"})
+    report = await world.copy(root, f"{world.remote}/")
+    assert report.exit_code == 0
+    assert not world.sim.open_uploads()

@@ -94,9 +94,9 @@ def _matches(described: OpenUpload, listed: OpenUpload, intent: Intent, *, insis
         and intent.place in {described.container, described.folder}
         and _place_may_match(described, intent)
         and size == intent.size
-        and (insists or described.part_size == intent.part_size)
         and began is not None
         and _began_after(began, intent)
+        and (insists or described.part_size == intent.part_size)
     )
 
 

@@ -50,7 +50,7 @@ from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.groups import each, task_group
-from penstock.engine.ledger import Row
+from penstock.engine.ledger import Intent, Row
 from penstock.engine.openuploads import INSISTS
 
 # The part reports a profile refused in the completing request, remembered for later runs.
@@ -285,7 +285,8 @@ class UploadRun:
             return Upload(row.upload_id, row.part_size, row.parallel)
         traits = self._exchange.platform.traits
         part_size = upload_part_size(target.size, traits, self._choices.part_size)
-        for intent in await ledger.intents(row.id):
+        earlier = await ledger.intents(row.id)
+        for intent in earlier:
             found = await self._context.uploads.ours(intent) if intent.kind == "create" else None
             if found is not None and found.part_size is not None:
                 upload = Upload(found.id, found.part_size, found.parallel)
@@ -308,10 +309,24 @@ class UploadRun:
         except (Refused, Conflict):
             await ledger.settle(number)
             raise
+        (intent,) = [intent for intent in await ledger.intents(row.id) if intent.id == number]
         await ledger.began(row.id, number, upload)
         if upload.part_size != part_size:
-            await ledger.remember_fact(self._exchange.platform.endpoint, INSISTS, "yes")
+            await self._learn_insistence([*earlier, intent])
         return upload
+
+    async def _learn_insistence(self, intents: list[Intent]) -> None:
+        """The platform chooses part sizes: what earlier intents led to can be told only now."""
+        endpoint = self._exchange.platform.endpoint
+        if await self._context.ledger.fact(endpoint, INSISTS) is not None:
+            return
+        await self._context.ledger.remember_fact(endpoint, INSISTS, "yes")
+        for intent in intents:
+            if intent.kind != "create":
+                continue
+            stray = await self._context.uploads.ours(intent, again=True)
+            if stray is not None:
+                await self._exchange.run(self._exchange.platform.abort_upload(stray.id))
 
     async def _create(self, target: Target, part_size: int, number: int) -> Upload:
         """A new upload. A lost answer is settled by asking; nothing there: asked for again.
