@@ -46,7 +46,7 @@ def test_a_file_with_another_digest_than_its_manifest_says_is_not_kept(tmp_path:
     done = run("download_with_manifest.py", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("proved by manifest") == 2
-    assert "failed     b.vcf" in done.stdout
+    assert "failed     cavatica:demo/project/calls/b.vcf" in done.stdout
     assert "in the folder: a.vcf, c.vcf\n" in done.stdout
 
 

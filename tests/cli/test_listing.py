@@ -18,12 +18,9 @@ def test_projects_then_folders_then_files_each_line_a_location(
     for _ in range(4):
         ended = shell.run("list", where)
         assert ended.returncode == 0, ended.stderr
-        (line,) = ended.stdout.splitlines()
-        where = line[line.index("cavatica:") :]
-        seen.append((line.split()[0], where))
-    assert seen[0] == ("project", PLACE)
-    assert seen[1] == ("folder", f"{PLACE}/raw/")
-    assert seen[2] == seen[3] == ("file", f"{PLACE}/raw/a file.txt")
+        (where,) = ended.stdout.splitlines()
+        seen.append(where)
+    assert seen == [PLACE, f"{PLACE}/raw/", *[f"{PLACE}/raw/a file.txt"] * 2]
 
 
 def test_json_is_an_object_a_line(served: Served, shell: Shell) -> None:
@@ -38,9 +35,7 @@ def test_json_is_an_object_a_line(served: Served, shell: Shell) -> None:
 def test_a_name_that_cannot_be_pasted_is_listed_by_id(served: Served, shell: Shell) -> None:
     number = served.sim.add_file("demo/project", "bad\x1b[2J", b"12345")
     ended = shell.run("list", PLACE)
-    assert "\x1b" not in ended.stdout
-    assert f"cavatica:id={number}" in ended.stdout
-    assert "bad\\x1b[2J" in ended.stdout
+    assert ended.stdout == f"cavatica:id={number}\n"
     again = shell.run("list", f"cavatica:id={number}")
     assert again.returncode == 0
 

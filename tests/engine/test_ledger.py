@@ -19,7 +19,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from penstock.core.errors import LedgerError
+from penstock.core.errors import LedgerError, UsageError
 from penstock.core.lifecycle import State
 from penstock.core.model import Direction, Fingerprint, Identity, Receipt, Upload
 from penstock.engine.ledger import Held, Ledger, Row
@@ -134,7 +134,7 @@ async def test_a_ledger_that_turns_corrupt_says_so_in_our_words(tmp_path: Path) 
 
 async def test_a_state_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LedgerError, match="cannot open the ledger"):
+    with pytest.raises(UsageError, match="cannot keep a ledger"):
         async with ledger_in(tmp_path / "file" / "state"):
             pass
 
