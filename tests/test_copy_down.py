@@ -475,3 +475,24 @@ async def test_a_folder_that_goes_while_it_is_listed_is_said(world: World) -> No
     report = await world.copy(f"{world.remote}/", world.home / "to", on_event=note)
     assert report.summary.verified == 2
     assert len(notes) == 1
+
+
+async def test_urls_of_a_short_life_are_used_while_they_last(
+    make_world: Callable[..., Any],
+) -> None:
+    world: World = await make_world(download_url_lifetime_s=20.0)
+    fill(world, {"big": RANDOM}, part_size=8 * MIB)
+    report = await world.copy(f"{world.remote}/big", f"{world.home}/to/")
+    assert report.exit_code == 0
+    assert world.calls("GET", "/download_info") == 1
+
+
+async def test_what_was_fetched_outlives_trouble_before_the_next_range(world: World) -> None:
+    fill(world, {"big": RANDOM}, part_size=8 * MIB)
+    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=3))
+    await world.copy(f"{world.remote}/big", f"{world.home}/to/", concurrency=1)
+    (partial,) = part_files(world.home / "to")
+    armed = world.sim.faults.add(Fault(kind="status", path="/download_info", status=403, code=5001))
+    await world.copy(f"{world.remote}/big", f"{world.home}/to/")
+    assert armed.hits
+    assert part_files(world.home / "to") == [partial]

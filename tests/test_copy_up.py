@@ -610,3 +610,51 @@ async def test_a_lost_creation_is_found_where_the_server_chooses_part_sizes(
     report = await world.copy(root, f"{world.remote}/")
     assert report.exit_code == 0
     assert not world.sim.open_uploads()
+
+
+async def test_another_file_under_the_chosen_name_is_not_ours(world: World) -> None:
+    world.sim.add_file(world.sim.project, "f", b"theirs")
+    root = world.tree({"f": b"ours"})
+    await world.copy(root, f"{world.remote}/", on_conflict="rename")
+    world.sim.remove_file(world.sim.project, "f (2)")
+    world.sim.add_file(world.sim.project, "f (2)", b"a stranger's")
+    report = await world.copy(root, f"{world.remote}/", on_conflict="rename")
+    assert next(report.lines()).status == "verified"
+    assert world.remote_md5s()["f (3)"] == md5(b"ours")
+
+
+async def test_a_folder_of_the_name_is_met_by_renaming(world: World) -> None:
+    world.sim.add_folder(world.sim.project, "f")
+    root = world.tree({"f": b"ours"})
+    for expected in ("verified", "skipped"):
+        report = await world.copy(root, f"{world.remote}/", on_conflict="rename")
+        assert next(report.lines()).status == expected
+    assert set(world.sim.files()) == {"f (2)"}
+
+
+async def test_what_another_run_sent_unproved_is_not_sent_again(
+    make_world: Callable[..., Any],
+) -> None:
+    import anyio
+
+    world: World = await make_world(etags=False)
+    root = world.tree({f"f{n:03}": b"%d" % n for n in range(40)})
+    reports: list[penstock.Report] = []
+
+    async def one() -> None:
+        reports.append(await world.copy(root, f"{world.remote}/"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one)
+        group.start_soon(one)
+    assert [report.exit_code for report in reports] == [0, 0]
+    assert (await world.copy(root, f"{world.remote}/")).summary.skipped == 40
+
+
+async def test_a_file_deleted_on_the_platform_goes_again(world: World) -> None:
+    root = world.tree({"f": b"1"})
+    await world.copy(root, f"{world.remote}/")
+    world.sim.remove_file(world.sim.project, "f")
+    report = await world.copy(root, f"{world.remote}/")
+    assert next(report.lines()).status == "verified"
+    assert set(world.sim.files()) == {"f"}

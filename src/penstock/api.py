@@ -323,11 +323,11 @@ def _own_files(
     report: str | os.PathLike[str] | None,
     leave_out: Iterable[str | os.PathLike[str]],
 ) -> frozenset[str]:
-    """Absolute paths of what runs write: no source, though a source may hold them."""
+    """Real paths of what runs write: no source, though a source may hold them."""
     own = [folders.state, folders.quota, *leave_out]
     if report is not None:
         own += [report, growing(Path(report))]
-    return frozenset(os.path.abspath(path) for path in own)  # noqa: PTH100 - no link is followed
+    return frozenset(os.path.realpath(path) for path in own)
 
 
 def _files_at_once(concurrency: int | None, profile: Profile) -> int:

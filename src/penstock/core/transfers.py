@@ -79,6 +79,8 @@ class UpTransfer:
     existing: RemoteFile | None = None
     taken: set[str] = field(default_factory=set, compare=False)
     """Names that stand in the folder; a name chosen in place of a taken one is added."""
+    siblings: Mapping[str, RemoteFile] = field(default_factory=dict, compare=False)
+    """The folder's files as it was listed, by name."""
     promised: Mapping[str, str] = field(default_factory=dict)
     promised_size: int | None = None
 

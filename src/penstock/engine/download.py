@@ -60,6 +60,8 @@ from penstock.engine.ledger import Row
 MOST_FETCHES = 4
 # Fresh URLs for one range before their refusal is believed to be meant.
 _RENEWALS = 1
+# What is left of a URL's life when another is asked for, or a quarter of a short life. Seconds.
+_SPARE_S = 30.0
 _DIGEST_AT_ONCE = 8 * MIB
 
 
@@ -81,6 +83,7 @@ class _Leases:
         self._file = transfer.file
         self._tally = tally
         self._lease = transfer.file.lease
+        self._life_s = _SPARE_S
         self._lock = anyio.Lock()
 
     async def get(self, refused: Lease | None = None) -> Lease:
@@ -88,8 +91,10 @@ class _Leases:
         exchange = self._context.exchange
         async with self._lock:
             lease = self._lease
-            if lease is not None and lease is not refused and not exchange.is_due(lease.expires_at):
-                return lease
+            if lease is not None and lease is not refused:
+                spare_s = min(_SPARE_S, self._life_s / 4)
+                if not exchange.is_due(lease.expires_at, spare_s):
+                    return lease
             platform = exchange.platform
             if lease is None:
                 self._lease = await exchange.run(platform.lease(self._file), tally=self._tally)
@@ -98,6 +103,8 @@ class _Leases:
                 if self._file.id not in fresh:
                     raise SourceMissing("the file is gone from where it was listed")
                 self._lease = fresh[self._file.id]
+            if self._lease.expires_at is not None:
+                self._life_s = max(self._lease.expires_at - exchange.server_at(), 0.0)
             return self._lease
 
 
@@ -113,7 +120,7 @@ class Download:
         self._leases = _Leases(context, transfer, tally)
         self._final = transfer.local_path
         self._fetches = 0
-        self._parts = 1
+        self._parts = 0
 
     async def run(self) -> Ended:
         """How the transfer ended, its file under its final name and the ledger told.
@@ -152,7 +159,11 @@ class Download:
 
         def lock() -> str:
             path = self._partial_path()
-            for tried in (path, path.replace(".part", f"-{os.getpid()}-{self._row.id}.part")):
+            own = path.removesuffix(".part") + f"-{os.getpid()}-{self._row.id}.part"
+            kept = self._row.partial
+            if kept is None or os.path.dirname(kept) != os.path.dirname(path):  # noqa: PTH120
+                kept = path
+            for tried in dict.fromkeys((kept, path, own)):
                 descriptor = files.lock_partial(tried)
                 if descriptor is not None:
                     locks.append(descriptor)

@@ -54,6 +54,7 @@ DIGEST_AT_ONCE = 64 * MIB
 CRC32C = "crc32c"
 BLAKE3 = "blake3"
 
+_NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -328,7 +329,9 @@ def lock_partial(path: str) -> int | None:
         except FileNotFoundError:
             os.close(descriptor)  # It was published between opening and locking.
             continue
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return descriptor  # A file system without locks: the ledger's claim still guards.
             os.close(descriptor)
             raise
         if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):

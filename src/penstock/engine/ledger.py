@@ -382,7 +382,9 @@ class Ledger:
         """All parts are there and weighed; what is left is to publish them under the final name."""
 
         def work(connection: sqlite3.Connection) -> None:
-            state = after(_state(connection, transfer), Event.ALL_PARTS)
+            state = _state(connection, transfer)
+            if state is not State.ARRIVED:
+                state = after(state, Event.ALL_PARTS)
             connection.execute(
                 "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
                 " size = ?, parts = ?, placed = ? WHERE id = ?",
@@ -446,13 +448,13 @@ class Ledger:
     async def failed(self, transfer: int) -> None:
         """The transfer failed; receipts stay, so that the next run carries on. The claim goes.
 
-        What an earlier run verified stays verified.
+        What an earlier run verified, or sent as well as it could, stays so.
         """
         now = self._wall()
 
         def work(connection: sqlite3.Connection) -> None:
             state = _state(connection, transfer)
-            if state is not State.VERIFIED:
+            if state not in {State.VERIFIED, State.UNVERIFIED}:
                 connection.execute(
                     "UPDATE transfers SET state = ?, ended_at = ? WHERE id = ?",
                     (_ended(state, State.FAILED).value, now, transfer),
@@ -773,11 +775,15 @@ def _state(connection: sqlite3.Connection, transfer: int) -> State:
     return State(found[0])
 
 
+# What a claim alone does not change: it was proved as far as it can be, or only wants its name.
+_KEPT = frozenset((State.VERIFIED, State.UNVERIFIED, State.ARRIVED))
+
+
 def _taken(state: State) -> State:
     """The state of a transfer that was left in `state`, once it is claimed."""
-    if state is State.VERIFIED:
+    if state in _KEPT:
         return state
-    if state in {State.MOVING, State.ARRIVED}:
+    if state is State.MOVING:
         state = after(state, Event.INTERRUPT)
     elif state is not State.PLANNED:
         state = after(state, Event.PLAN_AGAIN)

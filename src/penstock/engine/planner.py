@@ -275,8 +275,12 @@ class UploadPlanner(_Planner):
         folders = self._folders
         assert folders is not None
         taken: set[str] = set()
+        existing = listing.files.get(name)
         if self._on_conflict is OnConflict.RENAME:
             taken = listing.taken()
+            if existing is None and name in listing.folders:
+                # A folder has the name: no file's size is like it, so another name is chosen.
+                existing = RemoteFile(listing.folders[name].id, name, None)
         elif name in listing.folders:
             if self._on_conflict is OnConflict.SKIP:
                 return Unmoved(path, shown, State.SKIPPED, "conflict", size=found.size)
@@ -295,8 +299,9 @@ class UploadPlanner(_Planner):
             folders.known(place.path) or Place(place.container, place.path),
             name,
             found,
-            existing=listing.files.get(name),
+            existing=existing,
             taken=taken,
+            siblings=listing.files,
             promised=dict(row.digests) if row else {},
             promised_size=row.size if row else None,
         )

@@ -131,7 +131,8 @@ class Scheduler:
         self._gave_up = False
         self._files = 0
         self._bytes = 0
-        self._replanned: set[Identity] = set()
+        # Proved, but not in the listing made since: the file that is gone, by its id.
+        self._replanned: dict[Identity, str | None] = {}
         self._open: dict[Identity, tuple[str, str, int | None]] = {}
         self._held: list[Transfer] = []
         # By hash, so that a million transfers fit: destinations, and the source of each.
@@ -222,7 +223,7 @@ class Scheduler:
                 continue
             if row is not None and _is_sent(transfer, row):
                 # It was proved, and the listing made since does not show it: it goes again.
-                self._replanned.add(transfer.identity)
+                self._replanned[transfer.identity] = row.remote_id
             self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
             await self._send.send(transfer)
 
@@ -238,7 +239,7 @@ class Scheduler:
         key = hash((place.direction, place.container, place.remote_path))
         if isinstance(planned, DownTransfer):
             key = hash((place.direction, place.local_path))
-        source = hash(planned.source)
+        source = hash((planned.source, *sorted(planned.promised.items()), planned.promised_size))
         met = self._met.get(key)
         if met is None:
             self._met[key] = source
@@ -291,9 +292,7 @@ class Scheduler:
             proved = await hop(proved_rows, held, rows, self._context.choices)
             for transfer, row, is_proved in zip(held, rows, proved, strict=True):
                 # Our listing is older than what another process has just proved.
-                just_sent = isinstance(transfer, UpTransfer) and row is not None
-                sent = just_sent and transfer.identity not in self._replanned
-                if row is not None and (is_proved or (sent and _is_sent(transfer, row))):
+                if row is not None and (is_proved or self._was_sent_since(transfer, row)):
                     self._done(transfer, _known(row), Tally(), 0.0)
                 elif not await self._move(transfer):
                     self._held.append(transfer)
@@ -306,7 +305,7 @@ class Scheduler:
         row = await context.ledger.claim(transfer.identity, context.run)
         if isinstance(row, Held):
             return False
-        if _is_sent(transfer, row) and transfer.identity not in self._replanned:
+        if self._was_sent_since(transfer, row):
             # Another process has sent it since our listing was made.
             await context.ledger.release(row.id)
             self._done(transfer, _known(row), Tally(), 0.0)
@@ -334,6 +333,15 @@ class Scheduler:
             await context.ledger.release(row.id)
         self._done(transfer, ended, tally, context.clock.now_s() - began_s)
         return True
+
+    def _was_sent_since(self, transfer: Transfer, row: Row) -> bool:
+        """Whether another process has sent the file since our listing was made."""
+        if not _is_sent(transfer, row) or (
+            self._context.choices.strict and row.state is not State.VERIFIED
+        ):
+            return False
+        gone = self._replanned.get(transfer.identity)
+        return gone is None or gone != row.remote_id
 
     async def _worker(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
         if isinstance(transfer, DownTransfer):
@@ -468,10 +476,10 @@ def _is_proved(transfer: Transfer, row: Row, choices: Choices) -> bool:
 
 
 def _is_sent(transfer: Transfer, row: Row) -> bool:
-    """Whether the source, as it is, was proved to be on the platform."""
+    """Whether the source, as it is, was sent, and proved as far as it can be."""
     return (
         isinstance(transfer, UpTransfer)
-        and row.state is State.VERIFIED
+        and row.state in {State.VERIFIED, State.UNVERIFIED}
         and row.source == transfer.found
     )
 
@@ -481,7 +489,8 @@ def _is_still_up(transfer: UpTransfer, row: Row) -> bool:
     if row.source != transfer.found:
         return False
     if row.placed is not None:
-        return row.placed in transfer.taken
+        placed = transfer.siblings.get(row.placed)
+        return placed is not None and placed.id == row.remote_id
     existing = transfer.existing
     return (
         existing is not None

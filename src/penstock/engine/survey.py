@@ -44,7 +44,7 @@ def walk_local(
 ) -> Iterator[list[LocalFile]]:
     """The files below a folder, a list a folder, by name. Blocks; take each list through `hop`.
 
-    `leave_out` are absolute paths of files and folders the run itself writes; unfinished files of
+    `leave_out` are real paths of files and folders the run itself writes; unfinished files of
     ours (`.penstock-*.part`) are left out as well.
 
     Links to files are followed, links to folders only with `follow`, and never round in a circle.
@@ -58,6 +58,7 @@ def walk_local(
         try:
             here = os.stat(folder)  # noqa: PTH116 - a walk makes no Path for each file
             inside = above | {(here.st_dev, here.st_ino)}
+            real = os.path.realpath(folder) if leave_out else folder
             with os.scandir(folder) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
@@ -65,7 +66,7 @@ def walk_local(
             continue
         for entry in ordered:
             if is_part_file(entry.name) or (
-                leave_out and os.path.abspath(entry.path) in leave_out  # noqa: PTH100
+                leave_out and os.path.join(real, entry.name) in leave_out  # noqa: PTH118
             ):
                 continue
             relative = f"{below}/{entry.name}" if below else entry.name

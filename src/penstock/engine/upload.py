@@ -80,6 +80,7 @@ class UploadRun:
         self._name = transfer.name
         self._overwrite = False
         self._distrusted = False
+        self._creation_lost = False
         self._whole: dict[str, str] = {}
 
     async def run(self) -> Ended:
@@ -312,15 +313,12 @@ class UploadRun:
         (intent,) = [intent for intent in await ledger.intents(row.id) if intent.id == number]
         await ledger.began(row.id, number, upload)
         if upload.part_size != part_size:
-            await self._learn_insistence([*earlier, intent])
+            await self._learn_insistence([*earlier, *([intent] if self._creation_lost else [])])
         return upload
 
     async def _learn_insistence(self, intents: list[Intent]) -> None:
         """The platform chooses part sizes: what earlier intents led to can be told only now."""
-        endpoint = self._exchange.platform.endpoint
-        if await self._context.ledger.fact(endpoint, INSISTS) is not None:
-            return
-        await self._context.ledger.remember_fact(endpoint, INSISTS, "yes")
+        await self._context.ledger.remember_fact(self._exchange.platform.endpoint, INSISTS, "yes")
         for intent in intents:
             if intent.kind != "create":
                 continue
@@ -342,6 +340,7 @@ class UploadRun:
             try:
                 return await self._exchange.run(flow, tally=self._tally)
             except AnswerLost:
+                self._creation_lost = True
                 found = await self._context.uploads.ours(intent, again=True)
                 if found is not None and found.part_size is not None:
                     return Upload(found.id, found.part_size, found.parallel)
@@ -517,7 +516,7 @@ class UploadRun:
                 raise DigestMismatch(
                     f"{self._transfer.destination} read back is not what was sent (part "
                     f"{receipt.number}): sent md5 {receipt.md5}, got {answer.digests['md5']}; "
-                    "it was deleted there, run the command again",
+                    "run the command again, with --on-conflict overwrite if it still stands there",
                     expected=receipt.md5,
                     actual=answer.digests["md5"],
                 )
