@@ -199,6 +199,22 @@ def test_a_replaced_token_inherits_the_window(store: SlotStore) -> None:
     run(main())
 
 
+def test_an_inherited_window_stays_one_window(store: SlotStore) -> None:
+    async def main() -> None:
+        old = await Asked(store, key="old").open(profile="me")
+        slots = (await old.turn(0, want=10)).slots
+        await old.turn(0, held=tuple((slot, old.at(60)) for slot in slots))
+        first = await Asked(store, key="new").open(profile="me")
+        # The window is free again, and the first run still has it open.
+        await first.turn(200)
+        second = await Asked(store, key="new").open(profile="me")
+        assert len((await first.turn(200, want=10)).slots) == 10
+        assert (await second.turn(200, want=1)).slots == ()
+        await store.aclose()
+
+    run(main())
+
+
 def test_a_key_names_no_token() -> None:
     key = key_of("https://host/v2/", "my-secret")
     assert key == key_of("https://host/v2", "my-secret")

@@ -148,8 +148,6 @@ if inherited ~= root and counts(inherited) then
   end
   redis.call('DEL', P .. 'h:' .. root)
   root = inherited
-elseif not counts(root) then
-  root = key
 end
 redis.call('HSETNX', P .. 'w:' .. key, 'version', '1')
 redis.call('HSETNX', P .. 'w:' .. key, 'standing', ARGV[6])

@@ -172,7 +172,11 @@ def standing_of(connection: sqlite3.Connection, key: str) -> tuple[Standing, int
 
 
 def root_of(connection: sqlite3.Connection, key: str, profile: str) -> str:
-    """The key whose slots `key` spends: another one while that still counts for its profile."""
+    """The key whose slots `key` spends: its own, or that of the token it replaced.
+
+    What was inherited stays: a run that is open may spend it at any time, though it has no slot
+    now, and two roots of one token would be two windows.
+    """
 
     def root(some: str) -> str:
         row = connection.execute("SELECT root FROM windows WHERE key = ?", (some,)).fetchone()
@@ -188,8 +192,6 @@ def root_of(connection: sqlite3.Connection, key: str, profile: str) -> str:
     if inherited != found and counts(inherited):
         connection.execute("UPDATE slots SET key = ? WHERE key = ?", (inherited, found))
         found = inherited
-    elif not counts(found):
-        found = key
     connection.execute("INSERT OR IGNORE INTO windows VALUES (?, ?, ?, '', 0)", (key, found, _NEW))
     connection.execute("UPDATE windows SET root = ? WHERE key = ?", (found, key))
     if profile:
