@@ -7,7 +7,7 @@ window is not touched.
 
 from __future__ import annotations
 
-# Source: a choice; the project's rule for SURF's actions (issue 3, item 4).
+# Source: a choice; the platform asks for a steady rate and says no number.
 _AT_FIRST = 20
 
 
