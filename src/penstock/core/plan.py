@@ -106,7 +106,6 @@ class Cost:
     skipped: int = 0
     failed: int = 0
     api_requests: int = 0
-    listing_requests: int = 0
     folders: int = 0
 
     def add_upload(self, size: int, traits: Traits, asked: int | None = None) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +25,12 @@ from penstock.core.errors import (
     AnswerUnusable,
     Conflict,
     DigestMismatch,
-    LeaseExpired,
     RemoteChanged,
-    SourceMissing,
     Unproved,
 )
 from penstock.core.events import BytesMoved
 from penstock.core.lifecycle import State
-from penstock.core.model import MIB, Fingerprint, Headers, Lease, Part, Receipt, RemoteFile
+from penstock.core.model import Fingerprint, Headers, Part, Receipt, RemoteFile
 from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.proof import (
     Finding,
@@ -53,16 +51,12 @@ from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.front import Front
 from penstock.engine.groups import each, task_group
+from penstock.engine.leases import Leases
 from penstock.engine.ledger import Row
 
 # Whole fetches of one file before it is given up: the first, one for a mismatch, one to see
 # whether the bytes are the same again, and one spare.
 MOST_FETCHES = 4
-# Fresh URLs for one range before their refusal is believed to be meant.
-_RENEWALS = 1
-# What is left of a URL's life when another is asked for, or a quarter of a short life. Seconds.
-_SPARE_S = 30.0
-_DIGEST_AT_ONCE = 8 * MIB
 
 
 @dataclass(slots=True)
@@ -75,39 +69,6 @@ class _Fetched:
     block_md5s: list[str] = field(default_factory=list)
 
 
-class _Leases:
-    """The one presigned URL all ranges of a file use; renewed once for all that wait."""
-
-    def __init__(self, context: Context, transfer: DownTransfer, tally: Tally) -> None:
-        self._context = context
-        self._file = transfer.file
-        self._tally = tally
-        self._lease = transfer.file.lease
-        self._life_s = _SPARE_S
-        self._lock = anyio.Lock()
-
-    async def get(self, refused: Lease | None = None) -> Lease:
-        """A URL that is not `refused` and not near its end."""
-        exchange = self._context.exchange
-        async with self._lock:
-            lease = self._lease
-            if lease is not None and lease is not refused:
-                spare_s = min(_SPARE_S, self._life_s / 4)
-                if not exchange.is_due(lease.expires_at, spare_s):
-                    return lease
-            platform = exchange.platform
-            if lease is None:
-                self._lease = await exchange.run(platform.lease(self._file), tally=self._tally)
-            else:
-                fresh = await exchange.run(platform.renew(lease.origin), tally=self._tally)
-                if self._file.id not in fresh:
-                    raise SourceMissing("the file is gone from where it was listed")
-                self._lease = fresh[self._file.id]
-            if self._lease.expires_at is not None:
-                self._life_s = max(self._lease.expires_at - exchange.server_at(), 0.0)
-            return self._lease
-
-
 class Download:
     """One file's way down, claimed by this run."""
 
@@ -117,7 +78,7 @@ class Download:
         self._row = row
         self._tally = tally
         self._choices: Choices = context.choices
-        self._leases = _Leases(context, transfer, tally)
+        self._leases = Leases(context.exchange, transfer.file, tally)
         self._final = transfer.local_path
         self._fetches = 0
         self._parts = 0
@@ -156,6 +117,7 @@ class Download:
         use to a later run and goes when this one fails.
         """
         locks: list[int] = []
+        held: list[str] = []
 
         def lock() -> str:
             path = self._partial_path()
@@ -167,6 +129,7 @@ class Download:
                 descriptor = files.lock_partial(tried)
                 if descriptor is not None:
                     locks.append(descriptor)
+                    held.append(tried)
                     return tried
             raise OSError(errno.EBUSY, "another run is writing it", path)
 
@@ -175,12 +138,11 @@ class Download:
                 partial = await hop(lock)
             except OSError as error:
                 raise files.local_error(error, str(error.filename or self._final)) from error
-            try:
-                yield partial
-            except BaseException:
-                if self._parts == 1:
-                    await files.remove(partial)
-                raise
+            yield partial
+        except BaseException:
+            if locks and (self._parts == 1 or os.fstat(locks[0]).st_size == 0):
+                await files.remove(held[0])
+            raise
         finally:
             for descriptor in locks:
                 os.close(descriptor)
@@ -395,9 +357,9 @@ class Download:
 
     async def _fetch_whole(self, partial: str, size: int, source: Fingerprint) -> _Fetched:
         """A file of one range: its digests are taken as the bytes pass."""
+        self._parts, part = 1, Part(1, 0, size)
         await self._context.ledger.start(self._row.id, source, partial=partial)
         await self._make_partial(partial, size)
-        self._parts, part = 1, Part(1, 0, size)
         answer_headers, digests = await self._get(partial, part, size, None, self._names())
         await hop(files.flush, partial)
         return _Fetched(digests, answer_headers, None)
@@ -455,47 +417,25 @@ class Download:
         return held
 
     async def _get(
-        self, partial: str, part: Part, size: int, validator: str | None, names: object
+        self, partial: str, part: Part, size: int, validator: str | None, names: Set[str]
     ) -> tuple[Headers, dict[str, str]]:
         """One range in the partial, not yet flushed: the answer's head and the bytes' digests."""
-        exchange, refused = self._context.exchange, None
-        for last_try in (*[False] * _RENEWALS, True):
-            lease = await self._leases.get(refused)
-            flow = exchange.platform.get_part(
-                lease,
-                part,
-                partial,
-                total=size,
-                validator=validator,
-                digests=frozenset(names),  # type: ignore[call-overload]
-            )
-            try:
-                answer = await exchange.run(flow, tally=self._tally, progress=self._progress)
-            except LeaseExpired:
-                if last_try:
-                    raise
-                refused = lease
-                continue
-            return answer.headers, dict(answer.digests)
-        raise AssertionError("the last try returns or raises")
+        platform, digests = self._context.exchange.platform, frozenset(names)
+        answer = await self._leases.ask(
+            lambda lease: platform.get_part(
+                lease, part, partial, total=size, validator=validator, digests=digests
+            ),
+            self._progress,
+        )
+        return answer.headers, dict(answer.digests)
 
     async def _probe(self) -> tuple[Headers, int | None]:
         """What the storage says of the file in an answer's head, and the file's size by it."""
-        exchange, refused = self._context.exchange, None
-        for last_try in (*[False] * _RENEWALS, True):
-            lease = await self._leases.get(refused)
-            try:
-                answer = await exchange.run(exchange.platform.probe(lease), tally=self._tally)
-            except LeaseExpired:
-                if last_try:
-                    raise
-                refused = lease
-                continue
-            total = answer.headers.get("content-range", "").rpartition("/")[2]
-            if answer.status == 200:  # noqa: PLR2004
-                total = answer.headers.get("content-length", "")
-            return answer.headers, int(total) if total.isdigit() else None
-        raise AssertionError("the last try returns or raises")
+        answer = await self._leases.ask(self._context.exchange.platform.probe)
+        total = answer.headers.get("content-range", "").rpartition("/")[2]
+        if answer.status == 200:  # noqa: PLR2004
+            total = answer.headers.get("content-length", "")
+        return answer.headers, int(total) if total.isdigit() else None
 
     # -- proof and publication ---------------------------------------------------------------
 

@@ -130,7 +130,6 @@ class UploadPlanner(_Planner):
         self._on_conflict = on_conflict
         self._listings: dict[str, Listing] = {}
         self._folders: Folders | None = None
-        self._base = Place("")
 
     async def resolve(
         self, destination: Remote, sources: Sequence[Local], *, rows: bool

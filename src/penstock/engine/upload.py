@@ -9,13 +9,14 @@ end, and a file that changed under us fails.
 
 from __future__ import annotations
 
+import functools
+
 import anyio
 
 from penstock.core.errors import (
     AnswerLost,
     Conflict,
     DigestMismatch,
-    LeaseExpired,
     PenstockError,
     Refused,
     SourceChanged,
@@ -50,6 +51,7 @@ from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.groups import each, task_group
+from penstock.engine.leases import Leases
 from penstock.engine.ledger import Intent, Row
 from penstock.engine.openuploads import INSISTS
 
@@ -242,13 +244,8 @@ class UploadRun:
         return (finding.by if finding.weight is Weight.PROVED else None), dict(actual)
 
     async def _probe(self, remote: RemoteFile) -> Response:
-        platform = self._exchange.platform
-        lease = await self._exchange.run(platform.lease(remote), tally=self._tally)
-        try:
-            return await self._exchange.run(platform.probe(lease), tally=self._tally)
-        except LeaseExpired:
-            lease = await self._exchange.run(platform.lease(remote), tally=self._tally)
-            return await self._exchange.run(platform.probe(lease), tally=self._tally)
+        leases = Leases(self._exchange, remote, self._tally)
+        return await leases.ask(self._exchange.platform.probe)
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -488,28 +485,21 @@ class UploadRun:
         """Nothing, or `DigestMismatch`: the bytes fetched again and held against what was sent."""
         folder = str(self._context.ledger.path.parent)
         platform = self._exchange.platform
-        lease = await self._exchange.run(platform.lease(file), tally=self._tally)
+        leases = Leases(self._exchange, file, self._tally)
         size = self._transfer.found.size
         for receipt in receipts:
             partial = f"{folder}/.penstock-{self._row.id}-{receipt.number}.part"
             await hop(files.open_partial, partial, receipt.length)
             try:
-                for last_try in (False, True):
-                    flow = platform.get_part(
-                        lease,
-                        Part(receipt.number, receipt.offset, receipt.length),
-                        partial,
-                        total=size,
-                        validator=None,
-                        digests=frozenset(("md5",)),
-                    )
-                    try:
-                        answer = await self._exchange.run(flow, tally=self._tally)
-                        break
-                    except LeaseExpired:
-                        if last_try:
-                            raise
-                        lease = await self._exchange.run(platform.lease(file), tally=self._tally)
+                ask = functools.partial(
+                    platform.get_part,
+                    part=Part(receipt.number, receipt.offset, receipt.length),
+                    sink=partial,
+                    total=size,
+                    validator=None,
+                    digests=frozenset(("md5",)),
+                )
+                answer = await leases.ask(ask)
             finally:
                 await files.remove(partial)
             if answer.digests["md5"] != receipt.md5:
