@@ -117,6 +117,7 @@ def test_a_further_profile_comes_from_the_file(machine: Machine) -> None:
         quota = "100/1m"
         quota_group = "me"
         share = "1/20"
+        weight = 3
         token_expires = "2027-03-31"
         [profiles.my-coscine.settings]
         language = "de"
@@ -130,6 +131,7 @@ def test_a_further_profile_comes_from_the_file(machine: Machine) -> None:
         quota=(100, 60.0),
         quota_group="me",
         share=0.05,
+        weight=3.0,
         token=profile.token,
         token_expires=date(2027, 3, 31),
         settings={"language": "de"},
@@ -225,6 +227,8 @@ def test_folders_follow_the_environment_that_was_given() -> None:
         ("[profiles.cgc]\nquota = 'many'\n", "quota under .*500/60s"),
         ("[profiles.cgc]\nshare = 2\n", "share under .*at most 1"),
         ("[profiles.cgc]\nshare = true\n", "share under"),
+        ("[profiles.cgc]\nweight = 0\n", "weight under .*above 0"),
+        ("[profiles.cgc]\nweight = true\n", "weight under"),
         ("[profiles.cgc]\ntoken_expires = 'soon'\n", "must be a day"),
         ("[profiles.cgc]\nplatform = 'coscine'\n", "built in as sevenbridges"),
         ("[profiles.cgc]\nsettings = 1\n", "settings .*table"),
@@ -606,7 +610,7 @@ TOML_LIKE = st.text() | st.builds(
     "[profiles.{}]\n{} = {}\n".format,
     st.sampled_from(["cgc", "mine", "a", "'x y'"]),
     st.sampled_from(
-        ["platform", "endpoint", "token", "quota", "share", "token_expires", "insecure"]
+        ["platform", "endpoint", "token", "quota", "share", "weight", "token_expires", "insecure"]
     ),
     st.sampled_from(["1", "-1.5", "true", "[]", "{}", "nan", "2027-01-01", "2027-01-01T00:00:00Z"])
     | st.text("abc:/.@[]{}01", max_size=12).map(lambda text: f'"{text}"'),

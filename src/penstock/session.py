@@ -135,6 +135,7 @@ async def open_session(
                 silent=traits.silent,
                 longest_delay_s=traits.longest_delay_s,
                 share=profile.share or 1.0,
+                weight=profile.weight,
                 token=token.fingerprint(),
                 profile=window_of,
                 on_wait=lambda seconds: emit(QuotaWait(profile.name, seconds)),

@@ -158,11 +158,92 @@ def test_ietf_fields_about_something_else_teach_nothing(named: dict[str, str]) -
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("30", 30), ("Fri, 15 Jan 2027 08:00:30 GMT", 30), ("0", None), ("-5", None), ("later", None)],
+    [
+        ("30", 30),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", 30),
+        ("0", 0),
+        ("-5", None),
+        ("later", None),
+        ("200000", 86_400),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", 0),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: int | None) -> None:
     found = told({"Date": DATE, "Retry-After": value}, NOW + 999).retry_after_ns
     assert found == (None if seconds is None else seconds * S)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"X_RateLimit_Limit": "10;w=1", "X_RateLimit_Remaining": "3", "X_RateLimit_Reset": "1"},
+        {"RateLimit_Limit": "100, 100;w=1", "RateLimit_Remaining": "3", "RateLimit_Reset": "1"},
+        {
+            "RateLimit_Limit": "100",
+            "RateLimit_Policy": "100;w=1",
+            "RateLimit_Remaining": "3",
+            "RateLimit_Reset": "1",
+        },
+        {"RateLimit_Policy": '"b";q=9999;w=300;qu="content-bytes"', "RateLimit": '"b";r=5;t=30'},
+    ],
+)
+def test_a_limit_of_another_window_or_of_bytes_is_no_limit_of_ours(named: dict[str, str]) -> None:
+    assert word(**named) == NOTHING
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X-RateLimit-Reset": str(int(NOW) + 60)},
+        {"X-RateLimit-Reset": "60", "X-RateLimit-Remaining": "0"},
+        {"RateLimit-Reset": "60"},
+    ],
+)
+def test_a_refusal_with_a_reset_alone_says_that_nothing_is_left(fields: dict[str, str]) -> None:
+    headers = Headers({"Date": DATE, **fields})
+    found = read_headers(headers, quota=1000, window_s=300, wall_at=NOW, refused=True)
+    assert (found.remaining, found.reset_in_ns) == (0, 61 * S)
+    assert read_headers(headers, quota=1000, window_s=300, wall_at=NOW) == NOTHING
+
+
+def test_a_refusal_of_an_unlimited_key_says_nothing() -> None:
+    fields = {"X-RateLimit-Limit": "-1", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}
+    assert (
+        read_headers(Headers(fields), quota=1000, window_s=300, wall_at=NOW, refused=True)
+        == NOTHING
+    )
+
+
+def test_a_refusal_with_a_reset_alone_closes_until_then_and_lowers_nothing() -> None:
+    key = Key()
+    (only,) = key.take(1, 0)
+    key.end(only, 0, 1, Word(None, 0, 30 * S, 31 * S), refused=True)
+    assert key.room(2).why == "closed"
+    assert key.standing.believed(key.terms) == 1000
+    assert key.room(2).next_ns == 31 * S + S // 4
+
+
+def test_gates_of_moments_under_a_small_limit_are_no_gates_after_some() -> None:
+    key = Key()
+    for second in range(0, 12, 2):
+        key.room(second)
+        key.standing.probe_due_ns = None
+        (only,) = key.take(1, second)
+        key.end(only, second, second + 0.2, Word(10, 0, S, (1000 + second) * S))
+    assert key.room(10.3).slots > 900
+    key.room(14)
+    key.standing.probe_due_ns = None
+    (only,) = key.take(1, 14)
+    key.end(only, 14, 14.2, Word(10, 0, 40 * S, 2000 * S))
+    assert key.room(14.3).why == "gate"
+
+
+@pytest.mark.parametrize(
+    ("quota", "share", "top"),
+    [(100, 0.29, 29), (900, 1 / 3, 300), (1000, 0.05, 50), (7, 0.001, 1), (1000, 1.0, 1000)],
+)
+def test_a_share_is_not_rounded_down_by_a_float(quota: int, share: float, top: int) -> None:
+    assert Terms(quota, 60 * S, share=share).top == top
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))

@@ -66,6 +66,7 @@ def show(name: str, config: str | None, debug: bool) -> int:  # noqa: FBT001, AR
         ("quota", quota_of(profile)),
         ("quota group", profile.quota_group or "-"),
         ("share", f"{profile.share:g}" if profile.share is not None else "all of it"),
+        ("weight", f"{profile.weight:g}"),
         ("token", token_of(profile)),
         ("token expires", str(profile.token_expires or "not said")),
         ("variables", f"{stem}_ENDPOINT {stem}_TOKEN {stem}_QUOTA"),

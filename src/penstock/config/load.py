@@ -36,6 +36,7 @@ _KEYS = (
     "quota",
     "quota_group",
     "share",
+    "weight",
     "token_expires",
     "insecure",
     "settings",
@@ -219,6 +220,7 @@ class _Reader:
             quota=self._quota(name, table, said, platform),
             quota_group=self._text(name, table, "quota_group"),
             share=self._share(name, table),
+            weight=self._weight(name, table),
             token=self._token(name, table, said),
             token_expires=self._expiry(name, table),
             insecure=insecure,
@@ -329,6 +331,14 @@ class _Reader:
             return parse_quota(text)
         except UsageError as error:
             raise ProfileError(f"{where}: {error}") from None
+
+    def _weight(self, name: str, table: Mapping[str, object]) -> float:
+        value = table.get("weight", 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1000:  # noqa: PLR2004
+            raise ProfileError(
+                f"{self._key(name, 'weight')} must be a number above 0, at most 1000"
+            )
+        return float(value)
 
     def _share(self, name: str, table: Mapping[str, object]) -> float | None:
         value = table.get("share")

@@ -45,7 +45,8 @@ class Profile:
     """A platform, its endpoint, token and quota, under a name.
 
     `endpoint` is an API root without a trailing slash, '' where none is known yet. `quota` is
-    (requests, window in seconds). `share` is the part of it to use, None for all. `token_expires`
+    (requests, window in seconds). `share` is the part of it to use, None for all, and
+    `weight` what runs that share a quota and find too little divide it by. `token_expires`
     is the day as configured. `settings` are a platform's own, as text.
     """
 
@@ -55,6 +56,7 @@ class Profile:
     quota: tuple[int, float] | None = None
     quota_group: str | None = None
     share: float | None = None
+    weight: float = 1.0
     token: TokenSource = field(default_factory=TokenSource)
     token_expires: date | None = None
     insecure: bool = False

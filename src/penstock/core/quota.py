@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 from penstock.core.window import NS_PER_S, Count, ns
@@ -35,20 +36,31 @@ _RESET_SLACK_S = 2.5
 _SAME_WINDOW_NS = 2 * NS_PER_S
 # On top of a reset, which is a promise about another machine's clock. A guess.
 _MARGIN_NS = NS_PER_S // 4
-# A longer wait than this is a broken field, not a wish. A guess.
+# A longer wait than this is not believed to its end. A guess.
 _LONGEST_RETRY_AFTER_S = 86_400.0
 # A token accepted this recently by one process need not be tried alone by the next. A guess.
 _PROVED_NS = 10 * NS_PER_S
+# A share is a fraction of small numbers, whatever a float makes of it: 0.29 of 100 is 29.
+_SHARES = 1_000_000
 # Clean windows before a burst that was refused is tried again, doubled. A guess: "slowly".
 _CLEAN_WINDOWS_PER_BURST = 10
 # Others who spent the key are expected back within so many windows. A guess.
 _COMPANY_WINDOWS = 10
 _SMALLEST_BURSTS = 50
-# A holder that missed slots and has not asked for this long does not want them any more.
+# A run that missed slots, and has not asked this long after it could have, does not want them.
 _MISSED_NS = NS_PER_S
-# Weights and what was served by weight, as whole numbers.
+# Weights as whole numbers.
 _WEIGHT_SCALE = 1000
-_SERVICE_SCALE = 1_000_000_000
+# How long a run that found too little a while ago, and now finds enough, is taken to be at work.
+_QUIET_NS = 5 * NS_PER_S
+_PER_S = 1000
+# What a run takes within this part of T is kept for it; more would be idle where it slows down.
+_SOON = 10
+# A limit of a part of N whose resets are ever this much nearer than T is that of a shorter window,
+# and no gate of T's. A guess; a refusal closes all the same.
+_SHORTER_WINDOW = 10
+_SMALLER_LIMIT = 4
+_NEAR_GATES = 3
 # Where N is not proved, this part of it may be in flight at once: what the first refusal finds on
 # the way is refused as well. Source: benchmarks/quota_policies.py, "other at 30 %, unseen".
 _UNPROVED_FLIGHTS = 250
@@ -72,8 +84,9 @@ class Terms:
 
     @property
     def top(self) -> int:
-        """The most slots that are ever in use."""
-        return max(1, int(self.quota * self.share))
+        """The most slots that runs of this share ever use."""
+        share = Fraction(self.share).limit_denominator(_SHARES)
+        return min(self.quota, max(1, int(self.quota * share)))
 
 
 class Word(NamedTuple):
@@ -97,13 +110,19 @@ _Triple: TypeAlias = tuple[int | None, int, float]
 
 
 def read_headers(
-    headers: Mapping[str, str], *, quota: int, window_s: float, wall_at: float
+    headers: Mapping[str, str],
+    *,
+    quota: int,
+    window_s: float,
+    wall_at: float,
+    refused: bool = False,
 ) -> Word:
     """The word of an answer: `RateLimit`, `RateLimit-*`, `X-RateLimit-*`, `Retry-After`.
 
     `headers` is looked up by lower-case names; `wall_at` stands in for a missing `Date`. Nothing
     is learnt from a limit that is absent or not positive, a remainder outside it, or a reset
-    that is not about a window of `window_s`.
+    that is not about a window of `window_s`. Of a refusal (`refused`) a reset alone is believed:
+    nothing is left until then.
 
     Source: RFC 9110 10.2.3 (Retry-After) and 5.6.7 (dates); draft-ietf-httpapi-ratelimit-headers
     -02 to -10; docs.sevenbridges.com/docs/api-rate-limit (X-RateLimit-Reset is epoch seconds).
@@ -113,9 +132,10 @@ def read_headers(
     retry_after = _retry_after(headers.get("retry-after", ""), server_now)
     words = (
         _structured(headers, window_s),
-        _triple(headers, "ratelimit-", quota, window_s, server_now),
-        _triple(headers, "x-ratelimit-", quota, window_s, server_now),
-        _triple(headers, "x-rate-limit-", quota, window_s, server_now),
+        *(
+            _triple(headers, prefix, quota, window_s, server_now, refused=refused)
+            for prefix in ("ratelimit-", "x-ratelimit-", "x-rate-limit-")
+        ),
     )
     for limit, remaining, reset_in_s in filter(None, words):
         if not -_RESET_SLACK_S < reset_in_s <= window_s + _RESET_SLACK_S:
@@ -127,10 +147,10 @@ def read_headers(
 
 def _retry_after(text: str, server_now: float) -> int | None:
     date = _http_date(text)
-    seconds = _number(text) if date is None else date - server_now
-    if seconds is None or not 0 < seconds <= _LONGEST_RETRY_AFTER_S:
+    seconds = _number(text) if date is None else max(0.0, date - server_now)
+    if seconds is None or seconds < 0:
         return None
-    return ns(seconds)
+    return ns(min(seconds, _LONGEST_RETRY_AFTER_S))
 
 
 def _number(text: str) -> float | None:
@@ -151,16 +171,37 @@ def _http_date(text: str) -> float | None:
 
 
 def _triple(
-    headers: Mapping[str, str], prefix: str, quota: int, window_s: float, server_now: float
+    headers: Mapping[str, str],
+    prefix: str,
+    quota: int,
+    window_s: float,
+    server_now: float,
+    *,
+    refused: bool,
 ) -> _Triple | None:
-    limit = _number(headers.get(f"{prefix}limit", ""))
+    told = headers.get(f"{prefix}limit", "")
+    if _is_elsewhere(f"{told}, {headers.get(f'{prefix}policy', '')}", window_s):
+        return None
+    limit = _number(told)
     remaining = _number(headers.get(f"{prefix}remaining", ""))
+    text = headers.get(f"{prefix}reset", "").strip()
+    if limit is None and refused:
+        reset_in_s = _reset_in(text, server_now, window_s, ours=False)
+        return None if reset_in_s is None or remaining else (None, 0, reset_in_s)
     # Source: Tyk gateway: an unlimited key says Limit -1, Remaining -1 or 0.
     if limit is None or remaining is None or limit < 1 or not 0 <= remaining <= limit:
         return None
-    text = headers.get(f"{prefix}reset", "").strip()
     reset_in_s = _reset_in(text, server_now, window_s, ours=limit == quota)
     return None if reset_in_s is None else (int(limit), int(remaining), reset_in_s)
+
+
+def _is_elsewhere(policies: str, window_s: float) -> bool:
+    """Whether policies are told ('100;w=60'), and none is about a window of `window_s`.
+
+    Source: draft-ietf-httpapi-ratelimit-headers-03, 2.1 and 3.1.
+    """
+    windows = [float(found) for found in re.findall(r";\s*w\s*=\s*\"?(\d{1,10})", policies)]
+    return bool(windows) and window_s not in windows
 
 
 def _reset_in(text: str, server_now: float, window_s: float, *, ours: bool) -> float | None:
@@ -204,6 +245,8 @@ def _structured(headers: Mapping[str, str], window_s: float) -> _Triple | None:
         limit = policy.get("q", said.get("limit"))
         remaining, reset = said.get("r", said.get("remaining")), said.get("t", said.get("reset"))
         about = policy.get("w", window_s)
+        if policy.get(_NO_REQUESTS):
+            continue
         if remaining is None or remaining < 0 or reset is None or about != window_s:
             continue
         if limit is not None and (limit < 1 or limit < remaining):
@@ -212,6 +255,11 @@ def _structured(headers: Mapping[str, str], window_s: float) -> _Triple | None:
             continue
         found = (None if limit is None else int(limit), int(remaining), reset + 1)
     return found
+
+
+# What a policy counts, if not requests. Source: draft-ietf-httpapi-ratelimit-headers-09, 3.1.2.
+_OTHER_UNIT = re.compile(r'\s*qu\s*=\s*"?(?!requests?"?\s*$).*', re.IGNORECASE)
+_NO_REQUESTS = "counts no requests"
 
 
 def _items(text: str) -> list[tuple[str, dict[str, float]]]:
@@ -224,6 +272,8 @@ def _items(text: str) -> list[tuple[str, dict[str, float]]]:
     for member in re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+', text):
         head, *parameters = re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^;"])+', member.strip()) or [""]
         named = dict(_pairs(parameters))
+        if any(_OTHER_UNIT.fullmatch(parameter) for parameter in parameters):
+            named[_NO_REQUESTS] = 1.0
         key, equals, value = head.partition("=")
         if equals and not head.startswith('"') and (number := _number(value)) is not None:
             loose[key.strip().lower()] = number
@@ -287,6 +337,7 @@ class Standing:
     gate_first_ns: int = 0
     gate_ends_ns: int = 0
     was_short: bool = False
+    near_gates: int = 0
     server_limit: int = 0
     others: int = 0
     others_at_first: int = 0
@@ -296,7 +347,7 @@ class Standing:
     proved_ns: int = -(1 << 62)
     proved_by: str = ""
     shares: dict[str, list[int]] = field(default_factory=dict)
-    """Of each holder that found too little: weight, service by weight, when, how much it missed."""
+    """The entries of `_Run`, by run."""
 
     def dumps(self) -> str:
         """As text."""
@@ -306,7 +357,12 @@ class Standing:
     def loads(cls, text: str) -> Standing:
         """From text; a text of another version is as good as none."""
         values = json.loads(text)
-        return cls(*values) if len(values) == len(_FIELDS) else cls()
+        if len(values) != len(_FIELDS):
+            return cls()
+        standing = cls(*values)
+        runs = standing.shares.items()
+        standing.shares = {run: entry for run, entry in runs if len(entry) == len(_Run._fields)}
+        return standing
 
     def advance(self, now_ns: int, terms: Terms) -> None:
         """What time alone changes: a gate ends, clean windows give back what refusals took."""
@@ -324,6 +380,9 @@ class Standing:
             if self.remaining == 0 or shared or not (short and self.was_short):
                 self._probe_from(self.gate_ends_ns)
             self.was_short = short
+            life_ns = self.gate_ends_ns - self.gate_first_ns
+            near = self._is_near(life_ns, self.server_limit, terms)
+            self.near_gates = self.near_gates + 1 if near else 0
             self.remaining = self.higher = None
             self.others = self.others_at_first = 0
         if self.limit < terms.quota:
@@ -371,7 +430,7 @@ class Standing:
         if wait is not None:
             # The gate had left room for it: somebody else took that.
             self.company_ns = heard.ended_ns
-            self._close(heard.ended_ns + wait)
+            self._close(heard.ended_ns + max(wait, _MARGIN_NS))
         if heard.sent_ns <= self.flight_ns:
             self.flight_refused += 1
             return
@@ -465,6 +524,10 @@ class Standing:
         assert word.remaining is not None
         assert word.reset_in_ns is not None
         assert word.reset_at_ns is not None
+        if not self._is_near(word.reset_in_ns, word.limit or 0, terms):
+            self.near_gates = 0
+        elif self.near_gates >= _NEAR_GATES:
+            return
         same_ns = min(_SAME_WINDOW_NS, terms.window_ns // 2)
         later = word.reset_at_ns > self.gate_reset_ns + same_ns
         if self.remaining is None and heard.sent_ns < self.gate_ends_ns and not later:
@@ -491,12 +554,20 @@ class Standing:
             self.gate_first_ns + terms.window_ns,
         )
         self.others = max(self.others, self._others_in(word, count))
-        live = self.others - self.others_at_first
+        live = self.others - self.others_at_first if word.limit is not None else 0
         if live > 0:
             self.company_ns = heard.ended_ns
             if self.server_limit - live < self.limit:
                 self.limit = max(1, self.server_limit - live)
                 self.clean_ns = heard.ended_ns
+
+    @staticmethod
+    def _is_near(reset_in_ns: int, limit: int, terms: Terms) -> bool:
+        """Whether this looks like the gate of a window much shorter than T."""
+        return (
+            0 < limit * _SMALLER_LIMIT <= terms.quota
+            and reset_in_ns * _SHORTER_WINDOW <= terms.window_ns
+        )
 
     def _consider_higher(self, heard: Heard, remaining: int) -> None:
         """A request sent after the lowest word was heard was counted later, and knows better."""
@@ -515,12 +586,12 @@ class Standing:
         return max(0, spent - count.used)
 
     def believed(self, terms: Terms) -> int:
-        """The N that is believed in: the profile's share, less what refusals and others took."""
-        return min(self.limit or terms.quota, terms.top)
+        """The N that is believed in: the profile's, less what refusals and others took."""
+        return min(self.limit or terms.quota, terms.quota)
 
     def effective_limit(self, terms: Terms) -> int:
         """The N of the present window, in which others may have spent before we came."""
-        limit = self.believed(terms)
+        limit = min(self.believed(terms), terms.top)
         if self.remaining is not None and self.server_limit and self.others:
             limit = min(limit, max(0, self.server_limit - self.others))
         return limit
@@ -540,7 +611,14 @@ class Standing:
         return now_ns - self.company_ns < _COMPANY_WINDOWS * terms.window_ns
 
     def room(
-        self, count: Count, now_ns: int, terms: Terms, *, first: bool = False, token: str = ""
+        self,
+        count: Count,
+        now_ns: int,
+        terms: Terms,
+        *,
+        first: bool = False,
+        token: str = "",
+        holder: str = "",
     ) -> Room:
         """What may be taken now. `first`: by a run that has not been answered yet.
 
@@ -552,6 +630,10 @@ class Standing:
         slots = self.believed(terms) - count.used
         if slots <= 0:
             return Room(0, count.next_free_ns, "window")
+        if terms.top < terms.quota:
+            slots = min(slots, self.left_of_share(count, now_ns, terms, holder))
+            if slots <= 0:
+                return Room(0, count.next_free_ns, "window")
         left = self.left(count, now_ns, terms)
         if left is not None and left <= 0:
             return Room(0, self.gate_ends_ns, "gate")
@@ -569,41 +651,141 @@ class Standing:
             slots = min(slots, sure)
         return Room(slots if left is None else min(slots, left), count.next_free_ns, "")
 
-    def part_of(self, holder: str, weight: float, want: int, free: int, now_ns: int) -> int:
-        """How many of the `free` slots a holder may take that wants so many.
+    def left_of_share(self, count: Count, now_ns: int, terms: Terms, holder: str) -> int:
+        """Slots that a run with a share may take; N where it has none.
 
-        Whoever was served less, by its weight, goes first; nobody is more than an eighth of N
-        ahead. Where there is enough for all who miss some, nothing is withheld.
+        All that is used counts against a share, but what live runs with another share have. So
+        runs of one share spend it together, on each machine and across restarts, and a run with
+        another share, or none, takes nothing from it.
         """
-        others = {
+        if terms.top >= terms.quota:
+            return terms.quota
+        share = _millionths(terms.share)
+        runs = {name: _Run(*entry) for name, entry in self.shares.items()}
+        elsewhere = sum(
+            run.own
+            for name, run in runs.items()
+            if name != holder and run.share != share and now_ns - run.seen_ns < terms.window_ns
+        )
+        own = runs[holder].own if holder in runs else 0
+        return max(0, terms.top - max(count.used - elsewhere, own))
+
+    def tell_run(
+        self,
+        holder: str,
+        own: int,
+        weight: float,
+        now_ns: int,
+        terms: Terms,
+        *,
+        busy: bool,
+        leaving: bool,
+    ) -> None:
+        """A run has so many slots, in flight or held; or it leaves, and its slots are nobody's.
+
+        `busy`: it has requests in flight or waiting.
+        """
+        kept_ns = 2 * terms.window_ns + _MISSED_NS
+        self.shares = {
             name: entry
             for name, entry in self.shares.items()
-            if name != holder and now_ns - entry[2] < _MISSED_NS
+            if now_ns - entry[2] < kept_ns or now_ns < entry[3]
         }
-        mine = self.shares.get(holder)
-        self.shares = dict(others)
-        if not holder or not want:
-            return want
-        least = min((entry[1] for entry in others.values()), default=0)
-        scaled = max(1, int(weight * _WEIGHT_SCALE))
-        ahead = max(8, self.quota // 8) * _SERVICE_SCALE // _WEIGHT_SCALE
-        served = max(mine[1] if mine else least, least - ahead) if others else 0
-        self.shares[holder] = [scaled, served, now_ns, want]
-        if not others or want + sum(entry[3] for entry in others.values()) <= free:
-            return want
-        return max(0, (least + ahead - served) * scaled // _SERVICE_SCALE)
-
-    def served(self, holder: str, slots: int, want: int, now_ns: int) -> None:
-        """So many of the wanted slots were granted."""
-        entry = self.shares.get(holder)
-        if entry is None or not want:
+        if not holder:
             return
-        entry[1] += slots * _SERVICE_SCALE // entry[0]
-        entry[2:] = [now_ns, want - slots]
-        if slots >= want and len(self.shares) == 1:
-            del self.shares[holder]
-        elif slots >= want:
-            entry[2] = now_ns - _MISSED_NS
+        if leaving:
+            self.shares.pop(holder, None)
+            return
+        scaled = max(1, round(weight * _WEIGHT_SCALE))
+        run = _Run(*self.shares.get(holder, _Run(since_ns=now_ns)))
+        until_ns = run.until_ns
+        if not run.missed:
+            until_ns = now_ns + _QUIET_NS if busy else 0
+        self.shares[holder] = list(
+            run._replace(
+                weight=scaled,
+                own=own,
+                seen_ns=now_ns,
+                until_ns=until_ns,
+                share=_millionths(terms.share),
+            )
+        )
+
+    def part_of(self, holder: str, free: int, now_ns: int, terms: Terms) -> int:
+        """How many of the `free` slots a run may take.
+
+        All, but what runs that lately found too little are to have by their weights, as far as
+        they have been seen to take slots that fast. Nothing is kept for those that want nothing.
+        """
+        mine = _Run(*self.shares.get(holder, ()))
+        hungry = [
+            run
+            for run in (_Run(*entry) for name, entry in self.shares.items() if name != holder)
+            if now_ns < run.until_ns and now_ns - run.missed_ns < terms.window_ns
+        ]
+        if not holder or not hungry:
+            return free
+        pool = free + mine.own + sum(run.own for run in hungry)
+        weights = mine.weight + sum(run.weight for run in hungry)
+        reserved = 0
+        for run in hungry:
+            soon = run.rate(now_ns) * (terms.window_ns // _SOON) // (_PER_S * NS_PER_S)
+            most = self.quota * run.share // 1_000_000
+            due = min(pool * run.weight // weights, most) - run.own
+            reserved += max(0, min(due, max(soon, run.missed)))
+        # Where it is not enough for all that is due, nobody waits for the others' part of it.
+        mine_due = max(0, pool * mine.weight // weights - mine.own)
+        return max(0, free - reserved, -(-free * mine_due // max(1, mine_due + reserved)))
+
+    def served(self, holder: str, slots: int, want: int, now_ns: int, next_ns: int | None) -> None:
+        """So many of the wanted slots were granted; the run asks again at `next_ns`."""
+        entry = self.shares.get(holder)
+        if entry is None:
+            return
+        run = _Run(*entry)
+        missed = want - slots
+        if run.missed and slots:
+            run = run._replace(since_ns=now_ns, got=0)
+        run = run._replace(own=run.own + slots, got=run.got + slots)
+        if missed:
+            run = run._replace(
+                missed_ns=now_ns,
+                until_ns=max(now_ns, next_ns or now_ns) + _MISSED_NS,
+                kept_rate=run.kept_rate if run.missed else run.rate(now_ns),
+            )
+        elif run.missed:
+            run = run._replace(missed_ns=now_ns, until_ns=now_ns + _QUIET_NS)
+        self.shares[holder] = list(run._replace(missed=missed))
+
+
+class _Run(NamedTuple):
+    """One run that spends a key: what it has, and how much more it wants, as it last told.
+
+    `until_ns` is how long that is believed, `missed_ns` when it last found too little. `got` slots
+    since `since_ns`, and `kept_rate` (in thousandths a second), say how fast it takes them.
+    """
+
+    weight: int = _WEIGHT_SCALE
+    own: int = 0
+    seen_ns: int = 0
+    until_ns: int = 0
+    missed: int = 0
+    missed_ns: int = -(1 << 62)
+    since_ns: int = 0
+    got: int = 0
+    kept_rate: int = 0
+    share: int = 1_000_000
+
+    def rate(self, now_ns: int) -> int:
+        """Slots taken in a second, in thousandths: now, or before it found too little."""
+        if self.missed:
+            return self.kept_rate
+        now = self.got * _PER_S * NS_PER_S // max(NS_PER_S, now_ns - self.since_ns)
+        return max(now, self.kept_rate) if now_ns - self.since_ns < NS_PER_S else now
+
+
+def _millionths(share: float) -> int:
+    return round(share * 1_000_000)
 
 
 def _flight_unproved(terms: Terms) -> int:

@@ -214,6 +214,7 @@ class Limiter:
 
         self._back: list[int] = []
         self._held: list[tuple[int, int]] = []
+        self._held_until: list[int] = []
         self._heard: list[Heard] = []
         self._proved = False
         self._refusal: str | None = None
@@ -295,7 +296,7 @@ class Limiter:
         standing, counted, terms = self._outcome.standing, self._outcome.count, self._terms
         now_ns = self.now_ns()
         closed = now_ns < standing.closed_until_ns
-        room = standing.room(counted, now_ns, terms)
+        room = standing.room(counted, now_ns, terms, holder=self._holder)
         limit = standing.effective_limit(terms)
         return QuotaView(
             quota=terms.quota,
@@ -350,6 +351,7 @@ class Limiter:
                 quota=self._terms.quota,
                 window_s=self._window_s,
                 wall_at=self._clock.wall_at(),
+                refused=refused,
             )
         self._timeouts = 0
         if refused:
@@ -398,6 +400,7 @@ class Limiter:
     def _settle(self, number: int, heard: Heard, until_ns: int) -> None:
         self._out.pop(number, None)
         self._held.append((number, until_ns))
+        heapq.heappush(self._held_until, until_ns)
         self._heard.append(heard)
         blocked = self._waiting > 0 and self._outcome.why in {"gate", "probe", "unproved"}
         self._due(heard.ended_ns, urgent=self._doubt or blocked)
@@ -482,6 +485,9 @@ class Limiter:
             refused=self._refusal is not None,
             holder=self._holder,
             weight=self._weight,
+            own=self._own(now_ns),
+            busy=bool(self._out or self._waiting),
+            leaving=self._closed,
         )
         self._back.clear()
         self._held.clear()
@@ -499,6 +505,12 @@ class Limiter:
             self._fail_waiters(self._failure_again)
         elif want:
             self._plan_next(now_ns, blocked=len(outcome.slots) < want)
+
+    def _own(self, now_ns: int) -> int:
+        """The slots this run has: in flight, got ahead, and held."""
+        while self._held_until and self._held_until[0] <= now_ns:
+            heapq.heappop(self._held_until)
+        return len(self._out) + len(self._spare) + len(self._held_until)
 
     def _plan_next(self, now_ns: int, *, blocked: bool) -> None:
         """When to ask again, after what the last turn gave."""

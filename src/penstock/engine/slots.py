@@ -86,8 +86,9 @@ class Turn:
 
     `back` were never sent; `held` are (slot, until); `heard` what was learnt from those. `want`
     slots are asked for callers that wait, `spare` besides where much is free. `first`: no answer
-    has come to this run yet. `token` is a fingerprint, `refused` that a 401 came with it. Holders
-    that find too little share it by their weights.
+    has come to this run yet. `token` is a fingerprint, `refused` that a 401 came with it.
+    `holder` is the run, which has `own` slots, in flight or held; `busy`: some are in flight, or
+    callers wait; `leaving`: it asks no more. Runs that find too little share it by their weights.
     """
 
     now_ns: int
@@ -103,6 +104,9 @@ class Turn:
     refused: bool = False
     holder: str = ""
     weight: float = 1.0
+    own: int = 0
+    busy: bool = False
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ class SlotStore(Protocol):
         ...
 
 
-class _Rows(Protocol):
+class SlotRows(Protocol):
     """The slots of one key inside a turn."""
 
     def give_back(self, numbers: Iterable[int]) -> None: ...
@@ -167,7 +171,7 @@ class _Rows(Protocol):
     def take(self, slots: int, now_ns: int, *, limit: int) -> Sequence[int]: ...
 
 
-def _turn(rows: _Rows, standing: Standing, turn: Turn, *, token_refused: bool) -> Outcome:
+def take_turn(rows: SlotRows, standing: Standing, turn: Turn, *, token_refused: bool) -> Outcome:
     """One turn on the slots and the standing of a key: what every store does atomically."""
     rows.give_back(turn.back)
     for number, until_ns in turn.held:
@@ -180,16 +184,35 @@ def _turn(rows: _Rows, standing: Standing, turn: Turn, *, token_refused: bool) -
         standing.hear(heard, count, turn.terms)
     if turn.proved:
         standing.proved_by, standing.proved_ns = turn.token, turn.now_ns
+    standing.tell_run(
+        turn.holder,
+        turn.own,
+        turn.weight,
+        turn.now_ns,
+        turn.terms,
+        busy=turn.busy,
+        leaving=turn.leaving,
+    )
     if token_refused:
         return Outcome((), standing, count, token_refused=True)
-    room = standing.room(count, turn.now_ns, turn.terms, first=turn.first, token=turn.token)
-    wanted = min(turn.want, room.slots)
+    room = standing.room(
+        count,
+        turn.now_ns,
+        turn.terms,
+        first=turn.first,
+        token=turn.token,
+        holder=turn.holder,
+    )
+    # What a share leaves out is not missed.
+    want = min(turn.want, standing.left_of_share(count, turn.now_ns, turn.terms, turn.holder))
+    part = standing.part_of(turn.holder, room.slots, turn.now_ns, turn.terms)
+    wanted = min(want, part)
     why, next_ns = room.why, room.next_ns
-    part = standing.part_of(turn.holder, turn.weight, turn.want, room.slots, turn.now_ns)
-    if part < wanted:
-        wanted, why, next_ns = part, "share", turn.now_ns + _SHARE_AGAIN_NS
+    if part < want and part < room.slots:
+        again_ns = min(_SHARE_AGAIN_NS, turn.terms.window_ns // 50)
+        why, next_ns = "share", turn.now_ns + again_ns
     if wanted == turn.want and not (room.probe or turn.first):
-        wanted += max(0, min(turn.spare, (room.slots - wanted) // _SPARES_OF))
+        wanted += max(0, min(turn.spare, (part - wanted) // _SPARES_OF))
     slots: tuple[int, ...] = ()
     if wanted:
         limit = standing.believed(turn.terms)
@@ -197,7 +220,7 @@ def _turn(rows: _Rows, standing: Standing, turn: Turn, *, token_refused: bool) -
         count = replace(count, used=count.used + len(slots), in_flight=count.in_flight + len(slots))
         if room.probe and slots:
             standing.probe_slot = slots[0]
-    standing.served(turn.holder, len(slots), turn.want, turn.now_ns)
+    standing.served(turn.holder, len(slots), want, turn.now_ns, next_ns)
     return Outcome(slots, standing, count, next_ns, why)
 
 
@@ -225,7 +248,7 @@ class MemorySlotStore:
         if turn.refused:
             self._refused[turn.token] = turn.now_ns / NS_PER_S
         refused_at = _if_remembered(self._refused.get(turn.token), turn.now_ns / NS_PER_S)
-        outcome = _turn(window, standing, turn, token_refused=refused_at is not None)
+        outcome = take_turn(window, standing, turn, token_refused=refused_at is not None)
         return replace(outcome, standing=copy(standing))
 
     async def token_refused_at(self, token: str, now_at: float | None = None) -> float | None:
@@ -434,7 +457,7 @@ class SqliteSlotStore:
                     "INSERT OR REPLACE INTO tokens VALUES (?, ?)", (turn.token, now_ns / NS_PER_S)
                 )
             refused_at = _if_remembered(refused_at_of(connection, turn.token), now_ns / NS_PER_S)
-            outcome = _turn(rows, standing, turn, token_refused=refused_at is not None)
+            outcome = take_turn(rows, standing, turn, token_refused=refused_at is not None)
             connection.execute(
                 "UPDATE windows SET standing = ?, told_at = ?, host = ? WHERE key = ?",
                 (standing.dumps(), now_ns, platform.node(), key),

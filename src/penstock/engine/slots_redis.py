@@ -41,8 +41,7 @@ from penstock.core.quota import Standing, Terms
 from penstock.core.window import NS_PER_S, Count, ns
 from penstock.engine import slots_lua as lua
 from penstock.engine.clock import Clock
-from penstock.engine.slots import REFUSAL_REMEMBERED_S, Opened, Outcome, Turn
-from penstock.engine.slots import _turn as take_turn
+from penstock.engine.slots import REFUSAL_REMEMBERED_S, Opened, Outcome, Turn, take_turn
 from penstock.engine.slots_axes import moved, moved_back
 from penstock.engine.slots_seen import Seen, spender_of
 
