@@ -205,9 +205,15 @@ async def _planner(
         up = UploadPlanner(*common, on_conflict=choices.on_conflict)
         rows = job.rows
         folders = await up.resolve(job.destination, sources, rows=rows is not None)
-        if rows is not None:
-            return (lambda: up.plan_rows(rows, job.rows_root)), folders
-        return (lambda: up.plan_sources(sources)), folders
+
+        async def plan_all() -> None:
+            if rows is not None:
+                await up.plan_rows(rows, job.rows_root)
+            else:
+                await up.plan_sources(sources)
+
+        await up.check_room(plan_all)
+        return plan_all, folders
     down = DownloadPlanner(*common, profiles=settings.profiles)
     remote = [source for source in job.sources if isinstance(source, Remote)]
     local = job.destination
@@ -652,8 +658,9 @@ async def list_(
         retries=None,
         quotas=quotas,
     ) as (session, _, surveyor):
-        if where.id is None and not where.path:
-            await _list_containers(session, where.profile, take)
+        above = [name for name in where.path.split("/") if name]
+        if where.id is None and len(above) < session.exchange.platform.traits.container_levels:
+            await _list_containers(session, where.profile, "/".join(above), take)
             return entries
         place = session.exchange.platform.place(path_of(where))
         found = await surveyor.find(place)
@@ -668,13 +675,17 @@ async def list_(
     return entries
 
 
-async def _list_containers(session: Session, profile: str, take: Callable[[Entry], None]) -> None:
+async def _list_containers(
+    session: Session, profile: str, above: str, take: Callable[[Entry], None]
+) -> None:
     cursor = None
     while True:
-        flow = session.exchange.platform.list_containers(cursor)
+        flow = session.exchange.platform.list_containers(cursor, above)
         page: Page = await session.exchange.run(flow)
         for folder in page.folders:
-            take(Entry("project", f"{profile}:{folder.name}", folder.name, folder.id))
+            inside = f"{above}/" if above and folder.kind != "project" else ""
+            where = f"{profile}:{inside}{folder.name}"
+            take(Entry(folder.kind, where, folder.name, folder.id))
         cursor = page.next
         if cursor is None:
             return

@@ -503,7 +503,7 @@ def test_projects_are_listed_by_the_hundred_as_folders() -> None:
             listing({"id": "me/project", "name": "Project"}, total=300),
         ),
     )
-    assert page.folders == (RemoteFolder("me/project", "me/project"),)
+    assert page.folders == (RemoteFolder("me/project", "me/project", "project"),)
     assert (page.next, page.total) == ("101", 300)
 
 

@@ -243,10 +243,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFolder:
-    """A folder as a listing names it."""
+    """A folder as a listing names it; or a project, or what is in one, by its `kind`."""
 
     id: str
     name: str
+    kind: str = "folder"
 
 
 @dataclass(frozen=True, slots=True)

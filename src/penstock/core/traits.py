@@ -34,3 +34,9 @@ class Traits:
     etag_part_sizes: tuple[int, ...] = ()
     """Part sizes the platform's usual clients upload with, likeliest first: what an ETag
     'hex-N' is held against."""
+    names_containers: bool = False
+    """Whether a container has names besides its id, so that its id must be looked for."""
+    container_levels: int = 1
+    """Levels of names above files: projects alone, or projects and what is in them."""
+    proves_by_listing: bool = False
+    """Whether what an upload became is seen only in its folder's listing, whose URLs prove it."""

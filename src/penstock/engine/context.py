@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.core.events import Event
 from penstock.core.transfers import Choices
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
 from penstock.engine.folders import Folders
+from penstock.engine.leases import Renewals
 from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
 
@@ -34,3 +35,4 @@ class Context:
     """Where the run sends to; None where it fetches."""
     parts_up_at_once: int = PARTS_UP_AT_ONCE
     ranges_at_once: int = RANGES_AT_ONCE
+    renewals: Renewals = field(default_factory=Renewals)

@@ -78,7 +78,7 @@ class Download:
         self._row = row
         self._tally = tally
         self._choices: Choices = context.choices
-        self._leases = Leases(context.exchange, transfer.file, tally)
+        self._leases = Leases(context.exchange, context.renewals, transfer.file, tally)
         self._final = transfer.local_path
         self._fetches = 0
         self._parts = 0

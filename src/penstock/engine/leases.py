@@ -6,12 +6,12 @@ for again where it came from, is told here alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 
 from penstock.core.errors import LeaseExpired, SourceMissing
-from penstock.core.model import Flow, Lease, RemoteFile, Response
+from penstock.core.model import Flow, Lease, Origin, Place, RemoteFile, Response
 from penstock.engine.exchange import Exchange, Tally
 from penstock.engine.transport import Progress
 
@@ -19,13 +19,72 @@ from penstock.engine.transport import Progress
 _RENEWALS = 1
 # What is left of a URL's life when another is asked for, or a quarter of a short life. Seconds.
 _SPARE_S = 30.0
+# Pages whose URLs are kept for files that have not asked yet: more than are under way at once.
+_PAGES_KEPT = 256
+
+
+class Renewals:
+    """Fresh URLs by where they come from: whoever comes while one is asked for gets its answer.
+
+    Where a page brings URLs, one request renews those of all its files. Kept for the files that
+    have not asked yet; a file that has moved off its page is looked for by one walk of its folder.
+    """
+
+    def __init__(self) -> None:
+        self._fresh: dict[Origin, Mapping[str, Lease]] = {}
+        self._locks: dict[Origin, anyio.Lock] = {}
+        self._walked: dict[str, Mapping[str, Lease]] = {}
+
+    async def get(self, exchange: Exchange, file_id: str, old: Lease, tally: Tally) -> Lease | None:
+        """A URL younger than `old`, from where it came; None where the file is gone from there."""
+        async with self._locks.setdefault(old.origin, anyio.Lock()):
+            known = self._fresh.get(old.origin, {}).get(file_id)
+            if known is None or known.url == old.url or exchange.is_due(known.expires_at):
+                fresh = await exchange.run(exchange.platform.renew(old.origin), tally=tally)
+                if old.origin.kind == "page":
+                    self._keep(old.origin, fresh)
+                known = fresh.get(file_id)
+        if known is None and old.origin.kind == "page":
+            return await self._walk(exchange, file_id, old, tally)
+        return known
+
+    def _keep(self, origin: Origin, fresh: Mapping[str, Lease]) -> None:
+        while len(self._fresh) >= _PAGES_KEPT:
+            oldest = next(iter(self._fresh))
+            del self._fresh[oldest]
+            self._locks.pop(oldest, None)
+        self._fresh[origin] = fresh
+
+    async def _walk(
+        self, exchange: Exchange, file_id: str, old: Lease, tally: Tally
+    ) -> Lease | None:
+        """The file's URL from a whole listing of its folder, made once for all that moved."""
+        folder = old.origin.place
+        async with self._locks.setdefault(Origin("folder", folder), anyio.Lock()):
+            known = self._walked.get(folder, {}).get(file_id)
+            if known is not None and known.url != old.url and not exchange.is_due(known.expires_at):
+                return known
+            found: dict[str, Lease] = {}
+            cursor: str | None = None
+            while True:
+                place = Place("", id=folder)
+                page = await exchange.run(exchange.platform.list_page(place, cursor), tally=tally)
+                found.update((file.id, file.lease) for file in page.files if file.lease is not None)
+                cursor = page.next
+                if cursor is None:
+                    break
+            self._walked[folder] = found
+            return found.get(file_id)
 
 
 class Leases:
     """The one presigned URL all requests for a file's bytes use."""
 
-    def __init__(self, exchange: Exchange, file: RemoteFile, tally: Tally) -> None:
+    def __init__(
+        self, exchange: Exchange, renewals: Renewals, file: RemoteFile, tally: Tally
+    ) -> None:
         self._exchange = exchange
+        self._renewals = renewals
         self._file = file
         self._tally = tally
         self._lease = file.lease
@@ -63,10 +122,10 @@ class Leases:
             if lease is None:
                 self._lease = await exchange.run(platform.lease(self._file), tally=self._tally)
             else:
-                fresh = await exchange.run(platform.renew(lease.origin), tally=self._tally)
-                if self._file.id not in fresh:
+                fresh = await self._renewals.get(exchange, self._file.id, lease, self._tally)
+                if fresh is None:
                     raise SourceMissing("the file is gone from where it was listed")
-                self._lease = fresh[self._file.id]
+                self._lease = fresh
             if self._lease.expires_at is not None:
                 self._life_s = max(self._lease.expires_at - exchange.server_at(), 0.0)
             return self._lease

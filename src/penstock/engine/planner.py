@@ -20,6 +20,7 @@ from penstock.core.errors import (
     NameRefused,
     PenstockError,
     Refused,
+    RunStopped,
     SourceMissing,
     UsageError,
 )
@@ -98,6 +99,7 @@ class _Planner:
         self._selecting = selecting
         self._clock = clock
         self._deliver = deliver
+        self._written: dict[str, str] = {}
 
     def _left_out(self, relative: str, changed_at: float | None) -> str | None:
         """Why a file is not meant; None where it is."""
@@ -109,7 +111,14 @@ class _Planner:
         return None
 
     def _shown(self, place: Place, *names: str) -> str:
-        return f"{self._profile}:{_join(place.container, place.path, *names)}"
+        container = self._written.get(place.container, place.container)
+        return f"{self._profile}:{_join(container, place.path, *names)}"
+
+    async def _look(self, place: Place) -> Found:
+        """What stands at a place. It is shown by the names it was written with."""
+        found = await self._surveyor.find(place)
+        self._written[found.place.container] = place.container
+        return found
 
 
 class UploadPlanner(_Planner):
@@ -128,6 +137,7 @@ class UploadPlanner(_Planner):
     ) -> None:
         super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
         self._on_conflict = on_conflict
+        self.room: int | None = None
         self._listings: dict[str, Listing] = {}
         self._folders: Folders | None = None
 
@@ -141,18 +151,31 @@ class UploadPlanner(_Planner):
         """
         platform = self._exchange.platform
         place = platform.place(_remote_path(destination))
-        found = await self._surveyor.find(place)
+        found = await self._look(place)
         if found.file is not None and (len(sources) != 1 or rows or destination.folder_like):
             raise UsageError(f"{destination} is a file; several sources need a folder to go to")
         if found.file is not None and place.container.startswith("id="):
             raise UsageError(f"{destination} is a file; name the folder to send to")
         self._found = found
         self._destination = destination
-        self._wanted = place
+        self._asked = place
+        self._wanted = Place(found.place.container, place.path)
+        await self._prepare(found.place)
         self._folders = Folders(self._exchange, found.place)
         if not found.missing:
             await self._check_root(found)
         return self._folders
+
+    async def _prepare(self, place: Place) -> None:
+        """What the platform says of the container before anything goes there.
+
+        Raises `RunStopped` where it says that nothing may.
+        """
+        flow = self._exchange.platform.prepare(place, writing=True)
+        prepared = await self._exchange.run(flow)
+        if prepared.refusal is not None:
+            raise RunStopped(f"{self._destination}: {prepared.refusal}; nothing was moved")
+        self.room = prepared.room
 
     async def _check_root(self, found: Found) -> None:
         """The folder listed: it shows that it is there for this token, and what is in it."""
@@ -163,12 +186,40 @@ class UploadPlanner(_Planner):
             if refused.status == 404 and found.place.path:  # noqa: PLR2004
                 # Remembered by an earlier run, and gone since: looked for anew.
                 await self._surveyor.forget(found.place)
-                again = await self._surveyor.find(self._wanted)
+                again = await self._look(self._asked)
                 self._found = again
                 self._folders = Folders(self._exchange, again.place)
                 await self._listing(again.place)
                 return
             raise no_such_place(found.place, refused) from refused
+
+    async def check_room(self, plan: Callable[[], Awaitable[None]]) -> None:
+        """Nothing, or `RunStopped` where what `plan` delivers does not fit. Listings are kept.
+
+        A file that stands there with the same size needs no room; one that is written over does.
+        """
+        if self.room is None:
+            return
+        needed = 0
+
+        async def add(batch: Sequence[Planned]) -> None:
+            nonlocal needed
+            for planned in batch:
+                if isinstance(planned, UpTransfer):
+                    there = planned.existing
+                    same = there is not None and there.size == planned.found.size
+                    needed += 0 if same else planned.found.size
+
+        deliver, self._deliver = self._deliver, add
+        try:
+            await plan()
+        finally:
+            self._deliver = deliver
+        if needed > self.room:
+            raise RunStopped(
+                f"{self._destination} has room for {self.room} bytes, and {needed} are to be sent; "
+                "nothing was moved"
+            )
 
     async def plan_sources(self, sources: Sequence[Local]) -> None:
         """Every file of the sources, delivered."""
@@ -372,16 +423,19 @@ class DownloadPlanner(_Planner):
                 raise UsageError(
                     f"{destination} is a file; {source} is a folder and cannot go there"
                 )
-            last = place.path.rpartition("/")[2] or place.container.rpartition("/")[2]
+            container = self._written.get(place.container, place.container)
+            last = place.path.rpartition("/")[2] or container.rpartition("/")[2]
             base = target.joinpath(*to_local([last])) if keep else target
             await self._plan_tree(source, place, base)
 
     async def _find(self, source: Remote) -> tuple[Place, Found]:
         place = self._exchange.platform.place(_remote_path(source))
-        found = await self._surveyor.find(place)
+        found = await self._look(place)
         if found.missing:
             raise LocationError(f"{source} is not there ({found.missing[0]!r} is missing)")
-        return (found.place if found.file is None else place), found
+        if found.file is None:
+            return found.place, found
+        return Place(found.place.container, place.path), found
 
     async def _walk(
         self, place: Place, deliver: Callable[[tuple[str, ...], list[RemoteFile]], Awaitable[None]]

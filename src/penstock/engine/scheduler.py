@@ -38,6 +38,7 @@ from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Held, Row
 from penstock.engine.planner import Deliver, Planned, Unmoved
+from penstock.engine.proving import Arrival, Arrivals
 from penstock.engine.upload import UploadRun
 
 # Transfers known and waiting for a worker: enough never to run dry, few enough to hold in memory.
@@ -138,6 +139,8 @@ class Scheduler:
         # By hash, so that a million transfers fit: destinations, and the source of each.
         self._met: dict[int, int] = {}
         self._send: MemoryObjectSendStream[Transfer] | None = None
+        self._arrivals = Arrivals(context, self._settled)
+        self._unproved: set[int] = set()
 
     async def run(self, plan: Callable[[Deliver], Awaitable[None]]) -> None:
         """Every transfer that `plan` delivers has ended, or the run was stopped.
@@ -159,6 +162,8 @@ class Scheduler:
                             workers.start_soon(self._work, receive.clone())
                         receive.close()
                     await self._settle_held()
+                    if not self._stop.asked:
+                        await self._arrivals.prove()
                 group.cancel_scope.cancel()
         except BaseException as error:
             cause = error
@@ -166,8 +171,16 @@ class Scheduler:
         finally:
             send.close()
             receive.close()
+            with anyio.CancelScope(shield=True):
+                await self._let_go()
             if cause is not None or self._stop.asked:
                 self._close_unended(cause)
+
+    async def _let_go(self) -> None:
+        """Claims of what has arrived and was not proved: the next run's listing proves it."""
+        for number in tuple(self._unproved):
+            await self._context.ledger.release(number)
+        self._unproved.clear()
 
     async def _watch(self, work: anyio.CancelScope) -> None:
         """Ends what is in flight some seconds after a stop was asked for."""
@@ -331,8 +344,26 @@ class Scheduler:
             raise
         if ended.state is State.SKIPPED:
             await context.ledger.release(row.id)
+        if ended.state is State.ARRIVED and isinstance(transfer, UpTransfer):
+            self._unproved.add(row.id)
+            if self._arrivals.add(Arrival(transfer, row, ended, tally, began_s)):
+                await self._arrivals.prove()
+            return True
         self._done(transfer, ended, tally, context.clock.now_s() - began_s)
         return True
+
+    async def _settled(self, arrival: Arrival, ended: Ended | PenstockError) -> None:
+        """What has arrived is proved, or is not."""
+        self._unproved.discard(arrival.row.id)
+        seconds = self._context.clock.now_s() - arrival.began_s
+        if isinstance(ended, Ended):
+            self._done(arrival.transfer, ended, arrival.tally, seconds)
+            return
+        await self._context.ledger.forget_upload(arrival.row.id)
+        await self._context.ledger.failed(arrival.row.id)
+        if ended.effect is Effect.STOP_RUN:
+            raise ended
+        self._failed(arrival.transfer, ended, arrival.tally, seconds)
 
     def _was_sent_since(self, transfer: Transfer, row: Row) -> bool:
         """Whether another process has sent the file since our listing was made."""

@@ -120,19 +120,22 @@ class Surveyor:
         self._exchange = exchange
         self._ledger = ledger
         self._emit = emit
+        self._written: dict[str, str] = {}
         self.pages = 0
 
     async def find(self, place: Place) -> Found:
         """What stands at a place, looked for from the deepest folder the ledger remembers.
 
         A folder looked for before is asked nothing for; a file, once for its name in its folder.
+        The place found has the platform's own name for the container.
         """
-        if not place.path and not place.container.startswith("id="):
+        platform = self._exchange.platform
+        named = platform.traits.names_containers
+        if not place.path and not named and not place.container.startswith("id="):
             return Found(place)
         start = await self._remembered(place)
         if start is not None and start.path == place.path:
             return Found(start)
-        platform = self._exchange.platform
         try:
             found = await self._exchange.run(platform.find(place, start))
         except Refused as refused:
@@ -144,23 +147,32 @@ class Surveyor:
             await self.forget(start)
             return await self.find(place)
         if found.place.id is not None:
-            await self._remember(_key(found.place), found.place.id)
+            self._written[found.place.container] = place.container
+            await self._remember(self._key(found.place), found.place.id)
+            if found.place.container != place.container:
+                await self._remember(_named(place.container), found.place.container)
         return found
 
     async def _remembered(self, place: Place) -> Place | None:
         """The deepest folder on the way to a place that an earlier run has found."""
         path = place.path
         while True:
-            known = await self._recall(_key(Place(place.container, path)))
+            known = await self._recall(self._key(Place(place.container, path)))
             if known is not None:
-                return Place(place.container, path, known)
+                own = await self._recall(_named(place.container)) or place.container
+                self._written[own] = place.container
+                return Place(own, path, known)
             if not path:
                 return None
             path = path.rpartition("/")[0]
 
     async def forget(self, place: Place) -> None:
         """What the ledger remembers of a place turned out not to hold."""
-        await self._remember(_key(place), None)
+        await self._remember(self._key(place), None)
+
+    def _key(self, place: Place) -> str:
+        """What a place is remembered by: its container as it was written."""
+        return f"{self._written.get(place.container, place.container)}/{place.path}"
 
     async def _recall(self, key: str) -> str | None:
         if self._ledger is None:
@@ -267,8 +279,9 @@ class Surveyor:
                 await stirred.wait()
 
 
-def _key(place: Place) -> str:
-    return f"{place.container}/{place.path}"
+def _named(container: str) -> str:
+    """What the platform's own name of a container is remembered by. No path begins so."""
+    return f"//{container}"
 
 
 def no_such_place(place: Place, refused: Refused) -> PenstockError:

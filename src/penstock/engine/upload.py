@@ -83,7 +83,9 @@ class UploadRun:
         self._overwrite = False
         self._distrusted = False
         self._creation_lost = False
+        self._states_another = False
         self._whole: dict[str, str] = {}
+        self._seen_later = context.exchange.platform.traits.proves_by_listing
 
     async def run(self) -> Ended:
         """How the transfer ended; the ledger is told.
@@ -241,10 +243,11 @@ class UploadRun:
                 if multipart == tag.text:
                     break
         finding = weigh(manifest={}, stated=stated, tag=tag, actual=actual, multipart=multipart)
+        self._states_another = finding.weight not in {Weight.PROVED, Weight.OPEN}
         return (finding.by if finding.weight is Weight.PROVED else None), dict(actual)
 
     async def _probe(self, remote: RemoteFile) -> Response:
-        leases = Leases(self._exchange, remote, self._tally)
+        leases = Leases(self._exchange, self._context.renewals, remote, self._tally)
         return await leases.ask(self._exchange.platform.probe)
 
     # -- sending -----------------------------------------------------------------------------
@@ -255,7 +258,8 @@ class UploadRun:
         target = Target(place, self._name, size)
         upload = await self._begin(target)
         parts = cut(size, upload.part_size)
-        receipts = await self._known_receipts(parts)
+        # Where nothing but the listing shows a sent file, and it did not, it goes again.
+        receipts = {} if self._seen_later else await self._known_receipts(parts)
         missing = [part for part in parts if part.number not in receipts]
         for part in parts:
             if part.number in receipts:
@@ -405,6 +409,8 @@ class UploadRun:
     # -- completing --------------------------------------------------------------------------
 
     async def _complete(self, upload: Upload, target: Target, receipts: list[Receipt]) -> Ended:
+        if self._seen_later:
+            return await self._arrive(receipts)
         ledger, endpoint = self._context.ledger, self._exchange.platform.endpoint
         where = target.place.id or target.place.container
         await ledger.intend(
@@ -438,6 +444,69 @@ class UploadRun:
             await self._withdraw(completed)
             raise
         return await self._end(completed.file, proved_by, receipts)
+
+    async def _arrive(self, receipts: list[Receipt]) -> Ended:
+        """Sent, and told so: the proof comes with a listing of the folder (`prove_listed`)."""
+        size = self._transfer.found.size
+        digests = self._whole or {"md5": receipts[0].md5}
+        renamed = self._name if self._name != self._transfer.name else None
+        await self._context.ledger.arrived(
+            self._row.id,
+            source=self._transfer.found,
+            digests=digests,
+            verified_by=None,
+            size=size,
+            parts=len(receipts),
+            placed=renamed,
+        )
+        return Ended(
+            State.ARRIVED,
+            size=size,
+            digests=digests,
+            parts=len(receipts),
+            attempts=1,
+            destination=(
+                self._transfer.destination[: -len(self._transfer.name)] + renamed
+                if renamed
+                else None
+            ),
+        )
+
+    async def prove_listed(self, ended: Ended, file: RemoteFile) -> Ended:
+        """The end of a transfer that has arrived, by the file its folder's listing shows.
+
+        The storage's ETag proves it; where it states another digest, the bytes are read back from
+        the listing's own URL, at no quota. Raises `DigestMismatch`, the file then withdrawn.
+        """
+        size = self._transfer.found.size
+        if ended.destination is not None:
+            self._name = ended.destination.rpartition("/")[2]
+        self._whole = dict(ended.digests)
+        receipt = Receipt(1, 0, size, ended.digests["md5"])
+        try:
+            by = await self._prove_shown(file, receipt)
+        except DigestMismatch:
+            await self._withdraw(Completed(file))
+            raise
+        return await self._end(file, by, [receipt])
+
+    async def _prove_shown(self, file: RemoteFile, receipt: Receipt) -> str | None:
+        size = self._transfer.found.size
+        if file.size not in {None, size}:
+            raise DigestMismatch(
+                f"{self._transfer.source} has {size} bytes, the platform lists "
+                f"{self._transfer.destination} with {file.size}",
+                expected=str(size),
+                actual=str(file.size),
+            )
+        if file.lease is None and not self._choices.strict:
+            return None
+        by, _ = await self._weigh_remote(file, size)
+        # A storage says nothing of a range of an empty file, and reading it back costs as much.
+        if by is None and (self._choices.strict or self._states_another or not size):
+            await self._read_back(file, [receipt])
+            return "read-back"
+        return by
 
     async def _prove(self, file: RemoteFile, receipts: list[Receipt], *, asked: bool) -> str | None:
         """What proves the completed file; None where nothing does. Raises `DigestMismatch`."""
@@ -485,7 +554,7 @@ class UploadRun:
         """Nothing, or `DigestMismatch`: the bytes fetched again and held against what was sent."""
         folder = str(self._context.ledger.path.parent)
         platform = self._exchange.platform
-        leases = Leases(self._exchange, file, self._tally)
+        leases = Leases(self._exchange, self._context.renewals, file, self._tally)
         size = self._transfer.found.size
         for receipt in receipts:
             partial = f"{folder}/.penstock-{self._row.id}-{receipt.number}.part"

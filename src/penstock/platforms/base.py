@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -44,6 +44,18 @@ from penstock.core.model import (
     Upload,
 )
 from penstock.core.traits import Traits
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a platform says of a container before anything moves. None: it does not say.
+
+    `refusal` says why nothing may be written there (no right, archived, under maintenance);
+    `room` is how many bytes fit.
+    """
+
+    refusal: str | None = None
+    room: int | None = None
 
 
 class Platform(Protocol):
@@ -82,12 +94,16 @@ class Platform(Protocol):
         """
         ...
 
+    def prepare(self, place: Place, *, writing: bool) -> Flow[Prepared]:
+        """What the platform says of a place's container; as few requests as it takes, or none."""
+        ...
+
     def list_page(self, place: Place, cursor: str | None) -> Flow[Page]:
         """One page of a folder, from `cursor` (None: the first)."""
         ...
 
-    def list_containers(self, cursor: str | None) -> Flow[Page]:
-        """One page of the projects (or resources) the token can see, as folders."""
+    def list_containers(self, cursor: str | None, above: str = "") -> Flow[Page]:
+        """One page of the projects the token can see, or of what is in the one named `above`."""
         ...
 
     def make_folder(self, parent: Place, name: str) -> Flow[Place]:

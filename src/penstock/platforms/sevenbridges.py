@@ -55,6 +55,7 @@ from penstock.core.traits import Traits
 from penstock.platforms.base import (
     TRANSIENT,
     JsonObject,
+    Prepared,
     following,
     ranged_get,
     refuse_name,
@@ -201,6 +202,11 @@ class SevenBridges:
         path = f"/files/{quote(file_id, safe='')}"
         return JsonObject.of((yield self._api("GET", path)), "file details")
 
+    def prepare(self, place: Place, *, writing: bool) -> Flow[Prepared]:  # noqa: ARG002
+        """Nothing: what the platform refuses, its first answer says."""
+        yield from ()
+        return Prepared()
+
     def list_page(self, place: Place, cursor: str | None) -> Flow[Page]:
         """100 entries of one folder.
 
@@ -249,14 +255,14 @@ class SevenBridges:
                 found[file.id] = file
         return found
 
-    def list_containers(self, cursor: str | None) -> Flow[Page]:
+    def list_containers(self, cursor: str | None, above: str = "") -> Flow[Page]:  # noqa: ARG002
         """100 of the projects the token can see, as folders. Source: [REF] "List all projects"."""
         offset = int(cursor) if cursor is not None else 0
         size = self._traits.page_size
         query = [("limit", str(size)), ("offset", str(offset)), ("fields", "id,name")]
         response = yield self._api("GET", "/projects", query)
         items = list(JsonObject.of(response, "project listing").objects("items"))
-        folders = tuple(RemoteFolder(item.text("id"), item.text("id")) for item in items)
+        folders = tuple(RemoteFolder(item.text("id"), item.text("id"), "project") for item in items)
         total = _whole(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return Page((), folders, str(offset + len(items)) if more and items else None, total)
