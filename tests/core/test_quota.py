@@ -238,6 +238,17 @@ def test_gates_of_moments_under_a_small_limit_are_no_gates_after_some() -> None:
     assert key.room(14.3).why == "gate"
 
 
+def test_a_fixed_part_for_a_machine_counts_whatever_is_spent_there() -> None:
+    terms = Terms(1000, 60 * S, share=0.25)
+    standing = Standing(quota=1000)
+    standing.tell_run(
+        "other", 200, 1.0, 0, Terms(1000, 60 * S, share=0.1), busy=True, leaving=False
+    )
+    count = Count(used=200)
+    assert standing.left_of_share(count, 1, terms, "mine") == 250
+    assert standing.left_of_share(count, 1, replace(terms, together=True), "mine") == 50
+
+
 @pytest.mark.parametrize(
     ("quota", "share", "top"),
     [(100, 0.29, 29), (900, 1 / 3, 300), (1000, 0.05, 50), (7, 0.001, 1), (1000, 1.0, 1000)],

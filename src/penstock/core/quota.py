@@ -72,7 +72,8 @@ _MOST_PATIENCE = 32
 class Terms:
     """What a profile says about its quota: `quota` requests in any `window_ns`.
 
-    `share` is the part of it that is ours to spend; `longest_delay_ns` is how long after it was
+    `share` is the part of it that is ours to spend, `together` with whatever else is spent here,
+    runs of another share among it; `longest_delay_ns` is how long after it was
     given up a request may still be counted; `headers` is whether quota fields are to be believed.
     """
 
@@ -81,6 +82,7 @@ class Terms:
     longest_delay_ns: int = 0
     share: float = 1.0
     headers: bool = True
+    together: bool = False
 
     @property
     def top(self) -> int:
@@ -667,6 +669,7 @@ class Standing:
             for name, run in runs.items()
             if name != holder and run.share != share and now_ns - run.seen_ns < terms.window_ns
         )
+        elsewhere = 0 if terms.together else elsewhere
         own = runs[holder].own if holder in runs else 0
         return max(0, terms.top - max(count.used - elsewhere, own))
 

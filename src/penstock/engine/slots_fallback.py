@@ -100,7 +100,7 @@ class FallbackSlotStore:
             await self._local.aclose()
 
     def _ours(self, terms: Terms) -> Terms:
-        return replace(terms, share=min(terms.share, self._share))
+        return replace(terms, share=min(terms.share, self._share), together=True)
 
     def _give_up(self, error: QuotaStoreError) -> None:
         if not self._lost:
