@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import penstock
+from penstock.api.opening import settings_of
 from penstock.core.errors import QuotaStoreError, UsageError
 from penstock.core.events import Event, Note
 from penstock.core.quota import Terms
@@ -82,7 +83,7 @@ async def test_another_machine_on_the_same_network_file_is_exit_2_with_the_ways_
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "net" / "quota.sqlite3"
-    settings = penstock.api._settings(None, world.environ)
+    settings = settings_of(None, world.environ)
 
     async def session() -> None:
         store = SqliteSlotStore(path, network=True)

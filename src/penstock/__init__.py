@@ -13,7 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.api import Entry, Plan, Report, check, copy, list_, plan, quota
+    from penstock.api.checking import check, quota
+    from penstock.api.copying import Report, copy
+    from penstock.api.listing import Entry, list_
+    from penstock.api.planning import Plan, plan
     from penstock.core.errors import (
         Interrupted,
         PenstockError,
@@ -49,7 +52,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "penstock.api": ("Entry", "Plan", "Report", "check", "copy", "list_", "plan", "quota"),
+    "penstock.api.checking": ("check", "quota"),
+    "penstock.api.copying": ("Report", "copy"),
+    "penstock.api.listing": ("Entry", "list_"),
+    "penstock.api.planning": ("Plan", "plan"),
     "penstock.quotas": ("QuotaUse",),
     "penstock.core.errors": (
         "Interrupted",

@@ -6,7 +6,7 @@ platform's traits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,8 +34,11 @@ SOON_DAYS = 3
 # Bodies in flight over all files. A guess that fills a long pipe without straining a laptop.
 BODIES_AT_ONCE = 16
 
-# What a profile's `platform` means here. A platform is added by a line.
-PLATFORMS: dict[str, Callable[[str], Platform]] = {"sevenbridges": SevenBridges}
+# What a profile's `platform` means here: made from its endpoint and its settings, which are the
+# platform's own. A platform is added by a line.
+PLATFORMS: dict[str, Callable[[str, Mapping[str, str]], Platform]] = {
+    "sevenbridges": lambda endpoint, _: SevenBridges(endpoint),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def platform_of(profile: Profile) -> Platform:
         )
     if not profile.endpoint:
         raise ProfileError(f"the profile {profile.name} has no endpoint: set one in config.toml")
-    return make(profile.endpoint)
+    return make(profile.endpoint, profile.settings)
 
 
 async def read_token(profile: Profile) -> Token:

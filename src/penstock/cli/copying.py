@@ -22,7 +22,7 @@ from penstock.core.report import Summary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from penstock.api import Report
+    from penstock.api.copying import Report
     from penstock.engine.scheduler import Stop
 
 
@@ -170,7 +170,7 @@ def _copy(wanted: Wanted) -> int:
 
 def _moved(wanted: Wanted, watch: Watch) -> tuple[Report | None, PenstockError | None]:
     """The run's report, and why it ended early; raises what comes before a run, and defects."""
-    from penstock.api import copy as start  # noqa: PLC0415 - slow to import
+    from penstock.api.copying import copy as start  # noqa: PLC0415 - slow to import
     from penstock.engine.scheduler import Stop  # noqa: PLC0415 - as above
 
     stop: Stop = Stop()
@@ -299,7 +299,7 @@ def _finish(command: str, summary: Summary, watch: Watch) -> None:
 
 
 def _plan(wanted: Wanted) -> int:
-    from penstock.api import plan as ask  # noqa: PLC0415 - slow to import
+    from penstock.api.planning import plan as ask  # noqa: PLC0415 - slow to import
 
     with _watched(wanted) as watch:
         try:

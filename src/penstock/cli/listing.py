@@ -17,7 +17,7 @@ from penstock.core.times import when
 from penstock.core.units import format_size
 
 if TYPE_CHECKING:
-    from penstock.api import Entry
+    from penstock.api.listing import Entry
 
 # Wide enough for every size and time there is, so that no entry waits for the next ones.
 _KIND, _SIZE, _TIME = 7, 10, 25
@@ -46,7 +46,7 @@ def list_(
       penstock list cavatica:               projects
       penstock list cavatica:me/project     what is in one
     """  # noqa: D301 - click reads the character
-    from penstock.api import list_ as ask  # noqa: PLC0415 - slow to import
+    from penstock.api.listing import list_ as ask  # noqa: PLC0415 - slow to import
 
     on_screen = sys.stdout.isatty()
 

@@ -92,7 +92,7 @@ def check(
     debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
 ) -> int:
     """Try the profile NAME's token by one request, also one that was refused before."""
-    from penstock.api import check as ask  # noqa: PLC0415 - slow to import
+    from penstock.api.checking import check as ask  # noqa: PLC0415 - slow to import
 
     profile = _settings(config).profile(name)
     running.run(

@@ -50,7 +50,7 @@ def quota(
       penstock quota
       penstock quota cavatica --quota-store redis://host/0
     """
-    from penstock.api import quota as ask  # noqa: PLC0415 - slow to import
+    from penstock.api.checking import quota as ask  # noqa: PLC0415 - slow to import
 
     uses = running.run(
         lambda: ask(profile, config=config, quota_share=quota_share, quota_store=quota_store),

@@ -1,0 +1,134 @@
+"""`list_`: what stands at a location on a platform, by whole pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import (
+    Callable,
+    Mapping,
+)
+from dataclasses import dataclass
+
+from penstock.api.opening import folders_of, prepared, settings_of
+from penstock.core.errors import (
+    Refused,
+    UsageError,
+)
+from penstock.core.events import Event
+from penstock.core.locations import Local, Remote
+from penstock.core.model import Page, Place
+from penstock.engine.clock import Clock
+from penstock.engine.survey import Surveyor, no_such_place
+from penstock.jobs import (
+    Job,
+    path_of,
+    read_location,
+)
+from penstock.quotas import read_quotas
+from penstock.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing. `location` can be used as a location again."""
+
+    kind: str
+    location: str
+    name: str
+    id: str | None = None
+    size: int | None = None
+    modified: str | None = None
+
+
+async def list_(
+    location: str,
+    *,
+    recursive: bool = False,
+    state: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    quota_share: float | str | None = None,
+    quota_store: str | None = None,
+    quota_fallback: str | None = None,
+    on_entry: Callable[[Entry], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Entry]:
+    """What stands at a location on a platform: projects, or the folders and files of one.
+
+    Pages only. With `on_entry` entries are handed over as they come, and the list is empty.
+    Raises `LocationError` where nothing is there, `UsageError` for a local path.
+    """
+    environ = os.environ if environ is None else environ
+    settings = settings_of(config, environ)
+    where = read_location(location, settings)
+    if not isinstance(where, Remote):
+        raise UsageError(f"{location} is a local path; list takes PROFILE:PATH")
+    quotas = read_quotas(quota_share, quota_store, quota_fallback)
+    entries: list[Entry] = []
+    take = on_entry or entries.append
+    folders, clock, emit = folders_of(state, environ), Clock.running(), on_event or (lambda _: None)
+    job = Job((where,), Local("."), where.profile)
+    async with prepared(
+        job,
+        settings,
+        folders,
+        emit=emit,
+        clock=clock,
+        concurrency=None,
+        retries=None,
+        quotas=quotas,
+    ) as (session, _, surveyor):
+        above = [name for name in where.path.split("/") if name]
+        if where.id is None and len(above) < session.exchange.platform.traits.container_levels:
+            await _list_containers(session, where.profile, "/".join(above), take)
+            return entries
+        place = session.exchange.platform.place(path_of(where))
+        found = await surveyor.find(place)
+        base = str(where).rstrip("/")
+        if found.missing:
+            raise no_such_place(place, Refused(f"{found.missing[0]!r} is missing", status=404))
+        if found.file is not None:
+            file = found.file
+            take(Entry("file", base, file.name, file.id, file.size, file.modified))
+            return entries
+        await _list_folder(surveyor, found.place, base, take, recursive=recursive)
+    return entries
+
+
+async def _list_containers(
+    session: Session, profile: str, above: str, take: Callable[[Entry], None]
+) -> None:
+    cursor = None
+    while True:
+        flow = session.exchange.platform.list_containers(cursor, above)
+        page: Page = await session.exchange.run(flow)
+        for folder in page.folders:
+            inside = f"{above}/" if above and folder.kind != "project" else ""
+            where = f"{profile}:{inside}{folder.name}"
+            take(Entry(folder.kind, where, folder.name, folder.id))
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+async def _list_folder(
+    surveyor: Surveyor, place: Place, base: str, take: Callable[[Entry], None], *, recursive: bool
+) -> None:
+    """Folders by id under `id=`, where no path leads below; else by path."""
+    by_id = place.container.startswith("id=")
+    profile = base.partition(":")[0]
+    try:
+        async for files, folders in surveyor.pages_of(place):
+            for folder in folders:
+                where = f"{profile}:id={folder.id}" if by_id else f"{base}/{folder.name}"
+                take(Entry("folder", f"{where}/", folder.name, folder.id))
+                if recursive:
+                    path = f"{place.path}/{folder.name}" if place.path else folder.name
+                    below = Place(place.container, path, folder.id)
+                    await _list_folder(surveyor, below, where, take, recursive=True)
+            for file in files:
+                where = f"{profile}:id={file.id}" if by_id else f"{base}/{file.name}"
+                take(Entry("file", where, file.name, file.id, file.size, file.modified))
+    except Refused as refused:
+        await surveyor.forget(place)
+        raise no_such_place(place, refused) from refused

@@ -1,0 +1,117 @@
+"""What every function of the library opens first: settings, folders, a session, a planner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from penstock.config import Settings, load, state_dir
+from penstock.core.errors import (
+    UsageError,
+)
+from penstock.core.events import Event
+from penstock.core.locations import Local, Remote
+from penstock.core.transfers import Choices
+from penstock.engine.clock import Clock
+from penstock.engine.files import hop
+from penstock.engine.folders import Folders as RemoteFolders
+from penstock.engine.ledger import Ledger
+from penstock.engine.planner import (
+    Deliver,
+    DownloadPlanner,
+    Selecting,
+    UploadPlanner,
+)
+from penstock.engine.survey import Surveyor
+from penstock.jobs import (
+    Job,
+)
+from penstock.quotas import Quotas
+from penstock.session import Folders, Session, ledger_in, open_session
+
+
+def folders_of(state: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Folders:
+    """Where the run remembers: `--state`, or the user's state folder; the quota always there."""
+    own = state_dir(environ)
+    return Folders(Path(state) if state is not None else own, own)
+
+
+def settings_of(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Settings:
+    """Everything configured. Raises `ProfileError`."""
+    return load(environ, config_file=Path(config) if config is not None else None)
+
+
+@asynccontextmanager
+async def prepared(
+    job: Job,
+    settings: Settings,
+    folders: Folders,
+    *,
+    emit: Callable[[Event], None],
+    clock: Clock,
+    concurrency: int | None,
+    retries: int | None,
+    quotas: Quotas,
+) -> AsyncIterator[tuple[Session, Ledger, Surveyor]]:
+    """A session for the job's profile, its ledger, and a surveyor; all closed at the end."""
+    async with (
+        ledger_in(folders, clock) as ledger,
+        open_session(
+            settings.profile(job.profile),
+            settings,
+            folders=folders,
+            emit=emit,
+            clock=clock,
+            concurrency=concurrency,
+            retries=retries,
+            quotas=quotas,
+        ) as session,
+    ):
+        yield session, ledger, Surveyor(session.exchange, ledger, emit)
+
+
+async def planner_of(
+    job: Job,
+    settings: Settings,
+    session: Session,
+    surveyor: Surveyor,
+    selecting: Selecting,
+    choices: Choices,
+    deliver: Deliver,
+) -> tuple[Callable[[], Awaitable[None]], RemoteFolders | None]:
+    """What plans the job when called, and the remote folders it sends to."""
+    common = (job.profile, session.exchange, surveyor, selecting, session.clock, deliver)
+    if isinstance(job.destination, Remote):
+        sources = [source for source in job.sources if isinstance(source, Local)]
+        for source in sources:
+            if not await hop(os.path.lexists, source.path):
+                raise UsageError(f"{source.path} does not exist")
+        up = UploadPlanner(*common, on_conflict=choices.on_conflict)
+        rows = job.rows
+        folders = await up.resolve(job.destination, sources, rows=rows is not None)
+
+        async def plan_all() -> None:
+            if rows is not None:
+                await up.plan_rows(rows, job.rows_root)
+            else:
+                await up.plan_sources(sources)
+
+        await up.check_room(plan_all)
+        return plan_all, folders
+    down = DownloadPlanner(*common, profiles=settings.profiles)
+    remote = [source for source in job.sources if isinstance(source, Remote)]
+    local = job.destination
+    needs_folder = local.folder_like or len(remote) > 1 or job.rows is not None
+    if needs_folder and await hop(Path(local.path).is_file):
+        raise UsageError(f"{local} is a file; a folder is needed there")
+    if job.rows is not None:
+        rows, root = job.rows, remote[0] if remote else None
+        return (lambda: down.plan_rows(rows, root, local)), None
+    return (lambda: down.plan_sources(remote, local)), None

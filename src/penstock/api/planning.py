@@ -1,0 +1,159 @@
+"""`plan`: what a copy would do and cost; it lists, and moves nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import (
+    Callable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
+
+from penstock.api.copying import RATE, own_files
+from penstock.api.opening import folders_of, planner_of, prepared, settings_of
+from penstock.core.events import Event
+from penstock.core.globs import Rule, select
+from penstock.core.plan import check_part_size, estimate
+from penstock.core.units import parse_duration
+from penstock.core.window import NS_PER_S
+from penstock.costing import Costing, missing_folders
+from penstock.engine.clock import Clock
+from penstock.engine.planner import (
+    Selecting,
+)
+from penstock.jobs import (
+    read_choices,
+    read_job,
+    rules_of,
+)
+from penstock.quotas import read_quotas, terms_of
+
+# Bytes a second a plan reckons with where no earlier run has measured any. A guess.
+ASSUMED_RATE = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a copy would do. Sizes in bytes, times in seconds.
+
+    `api_requests` are those the copy would send from now on, `spent` those this plan has. `binds`
+    says whether quota or bandwidth decides the time.
+    """
+
+    profile: str
+    files: int
+    bytes: int
+    skipped: int
+    failed: int
+    folders: int
+    api_requests: int
+    proving: int
+    windows: int
+    quota: int
+    window_s: float
+    seconds: float
+    quota_s: float
+    bandwidth_s: float
+    rate: int
+    rate_is_measured: bool
+    binds: str
+    spent: int
+
+
+async def plan(
+    *locations: str | os.PathLike[str],
+    state: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    manifest: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    only: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    rules: Sequence[Rule] | None = None,
+    follow: bool = False,
+    keep_names: bool = False,
+    min_age: float | str = 0,
+    checksum: Sequence[str] = (),
+    compare: str = "digest",
+    on_conflict: str = "fail",
+    strict: bool = False,
+    concurrency: int | None = None,
+    part_size: int | str | None = None,
+    retries: int | None = None,
+    quota_share: float | str | None = None,
+    quota_store: str | None = None,
+    quota_fallback: str | None = None,
+    times: bool = False,
+    partial_dir: str | os.PathLike[str] | None = None,
+    leave_out: Sequence[str | os.PathLike[str]] = (),
+    on_event: Callable[[Event], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """What `copy` with the same arguments would do: it lists, and moves nothing.
+
+    Files of the same size that the ledger does not know are reckoned to be the same; `proving`
+    counts the requests that finding out takes. Raises as `copy` does.
+    """
+    environ = os.environ if environ is None else environ
+    settings = settings_of(config, environ)
+    choices = read_choices(compare, on_conflict, strict, checksum, part_size, partial_dir, times)
+    selecting = Selecting(
+        select(rules_of(rules, include, exclude)),
+        follow,
+        keep_names,
+        parse_duration(min_age),
+        own_files(folders_of(state, environ), None, leave_out),
+    )
+    quotas = read_quotas(quota_share, quota_store, quota_fallback)
+    job = await read_job(locations, settings, manifest, encoding, only)
+    folders = folders_of(state, environ)
+    clock = Clock.running()
+    emit = on_event or (lambda _: None)
+    async with prepared(
+        job,
+        settings,
+        folders,
+        emit=emit,
+        clock=clock,
+        concurrency=concurrency,
+        retries=retries,
+        quotas=quotas,
+    ) as (session, ledger, surveyor):
+        traits = session.exchange.platform.traits
+        if choices.part_size is not None and job.uploads:
+            check_part_size(choices.part_size, traits)
+        costing = Costing(session, ledger, choices)
+        plan_all, remote_folders = await planner_of(
+            job, settings, session, surveyor, selecting, choices, costing.deliver
+        )
+        await plan_all()
+        known = await ledger.fact(session.exchange.platform.endpoint, RATE)
+        spent = session.exchange.total.api_requests
+    cost = costing.cost
+    new = missing_folders(costing.new_folders, remote_folders)
+    requests = cost.api_requests + len(new) + spent
+    terms = terms_of(session.profile, traits)
+    quota, window_s = terms.top, terms.window_ns / NS_PER_S
+    rate = int(known) if known is not None else ASSUMED_RATE
+    time = estimate(requests, cost.bytes, quota=quota, window_s=window_s, rate=rate)
+    return Plan(
+        profile=job.profile,
+        files=cost.files,
+        bytes=cost.bytes,
+        skipped=cost.skipped,
+        failed=cost.failed,
+        folders=len(new),
+        api_requests=requests,
+        proving=costing.proving,
+        windows=time.windows,
+        quota=quota,
+        window_s=window_s,
+        seconds=time.seconds,
+        quota_s=time.quota_s,
+        bandwidth_s=time.bandwidth_s,
+        rate=rate,
+        rate_is_measured=known is not None,
+        binds=time.binds,
+        spent=spent,
+    )
