@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from penstock.config import Settings
+from penstock.config import WEB, Settings, check_url
 from penstock.core.errors import TableError, UsageError
 from penstock.core.globs import Rule
 from penstock.core.locations import Local, Location, Remote, Url, parse
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Job:
     """A command, read: what goes where, through which profile."""
 
-    sources: tuple[Local | Remote, ...]
+    sources: tuple[Local | Remote | Url, ...]
     destination: Local | Remote
     profile: str
     rows: tuple[ManifestRow, ...] | None = None
@@ -39,8 +39,10 @@ class Job:
         return isinstance(self.destination, Remote)
 
 
-def path_of(location: Local | Remote) -> str:
-    """What a platform's `place` reads: the path, or `id=ID`."""
+def path_of(location: Local | Remote | Url) -> str:
+    """What a platform's `place` reads: the path, `id=ID`, or the URL."""
+    if isinstance(location, Url):
+        return str(location)
     assert isinstance(location, Remote)
     return f"id={location.id}" if location.id is not None else location.path
 
@@ -115,6 +117,8 @@ async def read_job(
     Raises `UsageError` for a combination that cannot be: nothing is asked to find out.
     """
     parsed = [read_location(os.fspath(text), settings) for text in locations]
+    if parsed and isinstance(parsed[-1], Url):
+        raise UsageError(f"{parsed[-1].redacted} is a URL; files can be fetched from one, not sent")
     least = 1 if manifest is not None else 2
     if len(parsed) < least:
         raise UsageError("a copy needs at least one SOURCE and a DESTINATION")
@@ -129,7 +133,7 @@ async def read_job(
             raise UsageError("with a manifest, give no SOURCE, or the one its paths are below")
         if sources and isinstance(sources[0], Local):
             root = sources[0].path
-    remote = [source for source in sources if isinstance(source, Remote)]
+    remote = [source for source in sources if isinstance(source, Remote | Url)]
     if isinstance(destination, Remote):
         if remote:
             raise UsageError(
@@ -141,7 +145,8 @@ async def read_job(
             "neither side is a platform: write PROFILE:PATH for one (profiles: "
             f"{', '.join(sorted(settings.profiles))})"
         )
-    profiles = {source.profile for source in remote} or _profiles_in(rows or (), settings)
+    profiles = {_profile_of(s) for s in remote} or _profiles_in(rows or (), settings)
+    assert isinstance(destination, Local)
     if len(profiles) != 1:
         raise UsageError(
             "a run fetches from one profile"
@@ -154,24 +159,28 @@ async def read_job(
     return Job(tuple(remote), destination, profiles.pop(), rows, root)
 
 
+def _profile_of(location: Remote | Url) -> str:
+    return WEB.name if isinstance(location, Url) else location.profile
+
+
 def _profiles_in(rows: Iterable[ManifestRow], settings: Settings) -> set[str]:
     found = set()
     for row in rows:
         if ":" in row.source:
             location = parse(row.source, settings.profiles)
-            if isinstance(location, Remote):
-                found.add(location.profile)
+            if not isinstance(location, Local):
+                found.add(_profile_of(location))
     return found
 
 
-def read_location(text: str, settings: Settings) -> Local | Remote:
-    """A location this version can copy from or to.
+def read_location(text: str, settings: Settings) -> Location:
+    """A location, as it is written.
 
-    Raises `UsageError` for a URL, and what `locations.parse` raises.
+    Raises `UsageError` for a URL without TLS beyond loopback, and what `locations.parse` raises.
     """
     location: Location = parse(text, settings.profiles)
     if isinstance(location, Url):
-        raise UsageError(f"{location.redacted}: plain URLs cannot be copied by this version")
+        check_url(location)
     return location
 
 

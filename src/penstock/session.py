@@ -26,6 +26,7 @@ from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
 from penstock.platforms.sevenbridges import SevenBridges
+from penstock.platforms.web import Web
 from penstock.quotas import Quotas, key_for, open_store
 
 # A token that ends within this time is warned of: long runs go on for days.
@@ -38,6 +39,7 @@ BODIES_AT_ONCE = 16
 # platform's own. A platform is added by a line.
 PLATFORMS: dict[str, Callable[[str, Mapping[str, str]], Platform]] = {
     "sevenbridges": lambda endpoint, _: SevenBridges(endpoint),
+    "web": lambda endpoint, _: Web(endpoint),
 }
 
 
@@ -106,7 +108,7 @@ async def open_session(
     profile = quotas.of(profile)
     platform = platform_of(profile)
     traits = platform.traits
-    token = await read_token(profile)
+    token = await read_token(profile) if traits.needs_token else Token("")
     for warning in (*settings.warnings, *_expiry(profile, clock)):
         emit(Note(warning))
 

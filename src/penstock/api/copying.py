@@ -23,6 +23,7 @@ import anyio
 
 from penstock.api.opening import folders_of, planner_of, prepared, settings_of
 from penstock.config import Profile, Settings
+from penstock.core import locations
 from penstock.core.errors import (
     Interrupted,
     PenstockError,
@@ -234,7 +235,7 @@ class _Run:
     ) -> Report:
         """The run's report; what stopped it is raised, with the report in its `report`."""
         began_s, summary = self.clock.now_s(), Summary(self.id)
-        shown = tuple(str(source) for source in self.job.sources)
+        shown = tuple(map(locations.shown, self.job.sources))
         stopped: RunStopped | None = None
         with ReportWriter(self.folders.state / "reports", self.id, self.report) as writer:
             moving = self._move(session, ledger, surveyor, settings, summary, writer)

@@ -17,7 +17,7 @@ from penstock.core.errors import (
     UsageError,
 )
 from penstock.core.events import Event
-from penstock.core.locations import Local, Remote
+from penstock.core.locations import Local, Remote, Url
 from penstock.core.transfers import Choices
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
@@ -106,12 +106,14 @@ async def planner_of(
         await up.check_room(plan_all)
         return plan_all, folders
     down = DownloadPlanner(*common, profiles=settings.profiles)
-    remote = [source for source in job.sources if isinstance(source, Remote)]
+    remote = [source for source in job.sources if not isinstance(source, Local)]
     local = job.destination
     needs_folder = local.folder_like or len(remote) > 1 or job.rows is not None
     if needs_folder and await hop(Path(local.path).is_file):
         raise UsageError(f"{local} is a file; a folder is needed there")
     if job.rows is not None:
         rows, root = job.rows, remote[0] if remote else None
+        if isinstance(root, Url):
+            raise UsageError("with a manifest of URLs, give no URL as a SOURCE: its rows are whole")
         return (lambda: down.plan_rows(rows, root, local)), None
     return (lambda: down.plan_sources(remote, local)), None

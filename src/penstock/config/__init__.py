@@ -6,19 +6,21 @@ are arguments: this package never looks at `os.environ`, so two callers in one p
 No token is ever part of a message, a `repr` or a pickle.
 """
 
-from penstock.config.endpoints import check_endpoint
+from penstock.config.endpoints import check_endpoint, check_url
 from penstock.config.load import load, state_dir
-from penstock.config.profiles import BUILT_IN, PLATFORMS, Profile, Settings
+from penstock.config.profiles import BUILT_IN, PLATFORMS, WEB, Profile, Settings
 from penstock.config.tokens import Token, TokenSource
 
 __all__ = [
     "BUILT_IN",
     "PLATFORMS",
+    "WEB",
     "Profile",
     "Settings",
     "Token",
     "TokenSource",
     "check_endpoint",
+    "check_url",
     "load",
     "state_dir",
 ]

@@ -11,7 +11,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-from penstock.core.errors import ProfileError
+from penstock.core.errors import ProfileError, UsageError
+from penstock.core.locations import Url
 
 _UNREADABLE = re.compile("[\x00-\x20\x7f-\x9f\ud800-\udfff\\\\]")
 _VERSIONED = re.compile(r"/v[0-9]+\Z")
@@ -55,6 +56,13 @@ def check_endpoint(text: str, *, platform: str, insecure: bool, where: str) -> s
         )
     name = f"[{host}]" if ":" in host else host
     return urlunsplit((parts.scheme, name if port is None else f"{name}:{port}", path, "", ""))
+
+
+def check_url(location: Url) -> None:
+    """Nothing, or `UsageError` for plain http to another machine: it proves nothing of itself."""
+    parts = urlsplit(location.url)
+    if parts.scheme.lower() == "http" and not is_loopback(parts.hostname or ""):
+        raise UsageError(f"{location.redacted} is plain http to another machine; write https")
 
 
 def is_loopback(host: str) -> bool:

@@ -63,6 +63,11 @@ class Profile:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
+# What fetches files by plain URL: no token, no quota, nothing to configure. It goes by the name
+# that stands before the colon of such a location.
+WEB = Profile("https", "web", "https:")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All that was configured. `warnings` are sentences for the user, in order, without secrets.
@@ -84,6 +89,8 @@ class Settings:
 
         Raises `ProfileError` where it is not known, or has no endpoint.
         """
+        if name == WEB.name:
+            return WEB
         profile = self.profiles.get(name)
         if profile is None:
             raise ProfileError(

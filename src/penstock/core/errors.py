@@ -118,7 +118,7 @@ class Refused(ExchangeError):
     that the platform's meaning is "later", which holds only where the request may be repeated.
     `quota` says that the quota is spent, `queue_full` that the platform's work queue is,
     `outage` that the whole platform is closed for a while, `undone` that whatever was asked was
-    certainly not done.
+    certainly not done, `retry_after_s` how long the server asks to be left alone.
     """
 
     def __init__(
@@ -133,8 +133,10 @@ class Refused(ExchangeError):
         quota: bool = False,
         queue_full: bool = False,
         undone: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.code = code
         self.outage = outage

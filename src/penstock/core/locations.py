@@ -96,6 +96,11 @@ class Url:
 Location: TypeAlias = Remote | Local | Url
 
 
+def shown(location: Location) -> str:
+    """A location as it may be shown and kept: a URL without its query."""
+    return location.redacted if isinstance(location, Url) else str(location)
+
+
 def parse(text: str, profiles: Collection[str]) -> Location:
     """The location that `text` names, where `profiles` are the known ones.
 

@@ -29,6 +29,11 @@ _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 _MULTIPART = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,4})\Z")
 
 
+_HEX_DIGITS = {"md5": 32, "crc32c": 8, "sha1": 40, "sha256": 64, "sha512": 128}
+# Source: RFC 9530, section 5, and the IANA registry "Hash Algorithms for HTTP Digest Fields".
+_REPR_NAMES = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-512": "sha512"}
+
+
 class TagKind(enum.Enum):
     """What sort of thing an ETag is."""
 
@@ -51,7 +56,8 @@ class Tag:
         return f"{self.hex}-{self.parts}" if self.kind is TagKind.MULTIPART else self.hex
 
 
-_OPAQUE = Tag(TagKind.OPAQUE)
+# The ETag of what says nothing of its bytes.
+OPAQUE = Tag(TagKind.OPAQUE)
 
 
 def read_tag(headers: Headers) -> Tag:
@@ -60,29 +66,31 @@ def read_tag(headers: Headers) -> Tag:
     if encryption.startswith("aws:kms") or any(
         name.startswith("x-amz-server-side-encryption-customer-") for name in headers
     ):
-        return _OPAQUE
+        return OPAQUE
     return tag_of(headers.get("etag"))
 
 
 def tag_of(etag: str | None) -> Tag:
     """What an ETag's text says. Weak ones (`W/`) say nothing of the bytes."""
     if etag is None or etag.startswith("W/"):
-        return _OPAQUE
+        return OPAQUE
     text = etag.strip().strip('"').lower()
     if _MD5.match(text):
         return Tag(TagKind.MD5, text)
     match = _MULTIPART.match(text)
     if match:
         return Tag(TagKind.MULTIPART, match[1], int(match[2]))
-    return _OPAQUE
+    return OPAQUE
 
 
 def promised_digests(headers: Headers) -> dict[str, str]:
     """Digests the storage itself states beside the ETag, by name, in hex.
 
-    Source: Google Cloud Storage, "x-goog-hash": base64 of the MD5 and of the big-endian CRC32C.
+    Source: Google Cloud Storage, "x-goog-hash": base64 of the MD5 and of the big-endian CRC32C;
+    RFC 9530, section 3, `Repr-Digest`: a dictionary of structured fields, `sha-256=:BASE64:`, of
+    the whole file also where the answer is a range of it.
     """
-    found: dict[str, str] = {}
+    found = _repr_digests(headers.get("repr-digest", ""))
     for entry in headers.get("x-goog-hash", "").split(","):
         name, _, value = entry.strip().partition("=")
         if name not in {"md5", "crc32c"}:
@@ -91,9 +99,21 @@ def promised_digests(headers: Headers) -> dict[str, str]:
             found[name] = base64.b64decode(value, validate=True).hex()
         except (binascii.Error, ValueError):
             continue
-    return {
-        name: value for name, value in found.items() if len(value) == {"md5": 32, "crc32c": 8}[name]
-    }
+    return {name: value for name, value in found.items() if len(value) == _HEX_DIGITS[name]}
+
+
+def _repr_digests(field: str) -> dict[str, str]:
+    found = {}
+    for entry in field.split(","):
+        name, _, value = entry.partition(";")[0].strip().partition("=")
+        known = _REPR_NAMES.get(name.lower())
+        if known is None or len(value) < 2 or value[0] != ":" or value[-1] != ":":  # noqa: PLR2004
+            continue
+        try:
+            found[known] = base64.b64decode(value[1:-1], validate=True).hex()
+        except (binascii.Error, ValueError):
+            continue
+    return found
 
 
 def multipart_tag(part_md5s: Sequence[str]) -> str:

@@ -27,6 +27,9 @@ class Traits:
     listing_leases: bool = False
     """Whether listing pages bring presigned URLs, so that a download costs no request."""
     quota_headers: bool = True
+    needs_token: bool = True
+    etag_is_digest: bool = True
+    """Whether an ETag that looks like a digest is one, so that another one disproves the bytes."""
     silent: bool = False
     """Whether requests over the quota may simply never be answered."""
     longest_delay_s: float = 60.0

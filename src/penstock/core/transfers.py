@@ -63,7 +63,9 @@ class DownTransfer:
 
     def fingerprint(self, size: int) -> Fingerprint:
         """The remote source as it was listed."""
-        return Fingerprint(size, remote_id=self.file.id, modified=self.file.modified)
+        return Fingerprint(
+            size, remote_id=self.file.id, modified=self.file.modified, etag=self.file.etag
+        )
 
 
 @dataclass(frozen=True, slots=True)

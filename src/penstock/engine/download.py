@@ -30,9 +30,10 @@ from penstock.core.errors import (
 )
 from penstock.core.events import BytesMoved
 from penstock.core.lifecycle import State
-from penstock.core.model import Fingerprint, Headers, Part, Receipt, RemoteFile
+from penstock.core.model import Fingerprint, Headers, Part, Receipt, RemoteFile, validator_of
 from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.proof import (
+    OPAQUE,
     Finding,
     Tag,
     TagKind,
@@ -81,6 +82,7 @@ class Download:
         self._leases = Leases(context.exchange, context.renewals, transfer.file, tally)
         self._final = transfer.local_path
         self._fetches = 0
+        self._takes_ranges = True
         self._parts = 0
 
     async def run(self) -> Ended:
@@ -95,6 +97,8 @@ class Download:
         if same is not None:
             return same
         size = self._transfer.file.size
+        if size is None and self._transfer.file.lease is not None:
+            size = (await self._probe())[1]
         if size is None:
             size = (await self._exchange_stat()).size
         if size is None:
@@ -281,10 +285,10 @@ class Download:
         names = self._names() | stated.keys()
         actual = await files.digest_file(self._final, size, names)
         multipart = await self._fitting_tag(self._final, size, tag, None, [])
-        return (
-            weigh(manifest=promised, stated=stated, tag=tag, actual=actual, multipart=multipart),
-            actual,
+        finding = weigh(
+            manifest=promised, stated=stated, tag=tag, actual=actual, multipart=multipart
         )
+        return self._believed(finding, stated, actual), actual
 
     # -- fetching ----------------------------------------------------------------------------
 
@@ -301,10 +305,10 @@ class Download:
             finding = await self._weigh(partial, size, fetched)
             if finding.weight is Weight.PROVED:
                 return fetched, finding
-            if finding.weight is Weight.OPEN and self._choices.strict:
+            if finding.weight is Weight.OPEN:
                 return fetched, finding
             alike = before == fetched.digests
-            if alike and (finding.weight is Weight.OPEN or not finding.hard):
+            if alike and not finding.hard:
                 return fetched, Finding(Weight.OPEN)
             if alike or self._fetches >= MOST_FETCHES:
                 await self._drop(partial)
@@ -346,10 +350,12 @@ class Download:
             raise RemoteChanged(
                 f"{self._transfer.source} has {total} bytes, the listing says {size}"
             )
+        if not self._takes_ranges:
+            return await self._fetch_whole(partial, size, source)
         part_size = range_size(
             size, self._likely_block(read_tag(headers), size), self._choices.part_size
         )
-        validator = headers.get("etag")
+        validator = validator_of(headers)
         await self._context.ledger.start(
             row.id, source, part_size=part_size, partial=partial, validator=validator
         )
@@ -433,6 +439,7 @@ class Download:
         """What the storage says of the file in an answer's head, and the file's size by it."""
         answer = await self._leases.ask(self._context.exchange.platform.probe)
         total = answer.headers.get("content-range", "").rpartition("/")[2]
+        self._takes_ranges = answer.status != 200  # noqa: PLR2004
         if answer.status == 200:  # noqa: PLR2004
             total = answer.headers.get("content-length", "")
         return answer.headers, int(total) if total.isdigit() else None
@@ -446,13 +453,26 @@ class Download:
         missing = stated.keys() - fetched.digests.keys()
         if missing:
             fetched.digests.update(await files.digest_file(partial, size, missing))
-        return weigh(
+        finding = weigh(
             manifest=self._transfer.promised,
             stated=stated,
             tag=tag,
             actual=fetched.digests,
             multipart=multipart,
         )
+        return self._believed(finding, stated, fetched.digests)
+
+    def _believed(
+        self, finding: Finding, stated: Mapping[str, str], actual: Mapping[str, str]
+    ) -> Finding:
+        """The finding, unless all it rests on is an ETag that need not be a digest here."""
+        traits = self._context.exchange.platform.traits
+        if finding.weight is Weight.DIFFERS and finding.by == "etag" and not traits.etag_is_digest:
+            promised = self._transfer.promised
+            return weigh(
+                manifest=promised, stated=stated, tag=OPAQUE, actual=actual, multipart=None
+            )
+        return finding
 
     async def _fitting_tag(
         self, path: str, size: int, tag: Tag, block: int | None, block_md5s: list[str]

@@ -173,9 +173,10 @@ class Exchange:
                 if tried >= self._tries:
                     _say_tries(error, tried)
                     raise
+                asked_s = _asked_for(error)
             tally.repeats += 1
             self.total.repeats += 1
-            await anyio.sleep(self._pause(tried))
+            await anyio.sleep(max(self._pause(tried), asked_s))
 
     async def _send(self, request: Request, tally: Tally, progress: Progress) -> Response:
         """An accepted answer to one send, admitted and signed; everything else is raised."""
@@ -313,6 +314,11 @@ def refused_sentence(profile: str) -> str:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
+
+
+def _asked_for(error: PenstockError) -> float:
+    """Seconds a server asked to be left alone, beyond what a try's pause is."""
+    return (error.retry_after_s or 0.0) if isinstance(error, Refused) else 0.0
 
 
 def _take_back(moved: Tally, progress: Progress) -> None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from penstock.config import WEB, check_url
 from penstock.core.errors import (
     Conflict,
+    Effect,
     LocationError,
     NameRefused,
     PenstockError,
@@ -26,7 +28,8 @@ from penstock.core.errors import (
 )
 from penstock.core.globs import Selection
 from penstock.core.lifecycle import State
-from penstock.core.locations import Local, Location, Remote, parse
+from penstock.core.locations import Local, Location, Remote, Url, parse
+from penstock.core.locations import shown as shown_as
 from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
 from penstock.core.names import to_local, to_remote
 from penstock.core.tables import ManifestRow
@@ -34,8 +37,9 @@ from penstock.core.times import when
 from penstock.core.transfers import DownTransfer, OnConflict, Transfer, UpTransfer
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
-from penstock.engine.files import hop
+from penstock.engine.files import can_digest, hop
 from penstock.engine.folders import Folders
+from penstock.engine.groups import each
 from penstock.engine.survey import (
     Listing,
     LocalFile,
@@ -45,6 +49,7 @@ from penstock.engine.survey import (
     take,
     walk_local,
 )
+from penstock.platforms.web import file_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ Planned: TypeAlias = Transfer | Unmoved
 Deliver: TypeAlias = Callable[[Sequence[Planned]], Awaitable[None]]
 
 _BATCH = 200
+# Servers asked about URLs at once: they are many, and an answer is small.
+_URLS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +411,7 @@ class DownloadPlanner(_Planner):
         super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
         self._profiles = tuple(profiles)
 
-    async def plan_sources(self, sources: Sequence[Remote], destination: Local) -> None:
+    async def plan_sources(self, sources: Sequence[Remote | Url], destination: Local) -> None:
         """Every file of the sources, delivered."""
         keep = len(sources) > 1 or self._selecting.keep_names
         target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
@@ -414,7 +421,7 @@ class DownloadPlanner(_Planner):
             if found.file is not None:
                 (name,) = to_local([found.file.name])
                 path = target / name if is_folder else target
-                shown = str(source)
+                shown = shown_as(source)
                 above = Place(place.container, place.path.rpartition("/")[0])
                 planned = self._one(found.file, above, (), shown, path, found.file.name, None)
                 await self._deliver([planned])
@@ -428,11 +435,13 @@ class DownloadPlanner(_Planner):
             base = target.joinpath(*to_local([last])) if keep else target
             await self._plan_tree(source, place, base)
 
-    async def _find(self, source: Remote) -> tuple[Place, Found]:
+    async def _find(self, source: Remote | Url) -> tuple[Place, Found]:
         place = self._exchange.platform.place(_remote_path(source))
         found = await self._look(place)
         if found.missing:
-            raise LocationError(f"{source} is not there ({found.missing[0]!r} is missing)")
+            raise LocationError(
+                f"{shown_as(source)} is not there ({found.missing[0]!r} is missing)"
+            )
         if found.file is None:
             return found.place, found
         return Place(found.place.container, place.path), found
@@ -442,14 +451,14 @@ class DownloadPlanner(_Planner):
     ) -> None:
         await self._surveyor.walk(place, deliver, self._selecting.selection.prunes)
 
-    async def _plan_tree(self, source: Remote, place: Place, base: Path) -> None:
+    async def _plan_tree(self, source: Remote | Url, place: Place, base: Path) -> None:
         async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
             where = base.joinpath(*to_local(folders))
             planned = []
             for file in files:
                 relative = _join(*folders, file.name)
                 path = where / to_local([file.name])[0]
-                shown = f"{str(source).rstrip('/')}/{relative}"
+                shown = f"{shown_as(source).rstrip('/')}/{relative}"
                 planned.append(self._one(file, place, folders, shown, path, relative, None))
             await self._deliver(planned)
 
@@ -466,9 +475,12 @@ class DownloadPlanner(_Planner):
         by_folder: dict[Remote, dict[str, list[ManifestRow]]] = {}
         by_id: dict[str, list[ManifestRow]] = {}
         below: dict[str, list[ManifestRow]] = {}
+        by_url: list[tuple[Url, ManifestRow]] = []
         for row in rows:
             location = self._location(row, root)
-            if location is None:
+            if isinstance(location, Url):
+                by_url.append((location, row))
+            elif location is None:
                 below.setdefault(row.source.removeprefix("./"), []).append(row)
             elif location.id is not None:
                 by_id.setdefault(location.id, []).append(row)
@@ -476,6 +488,7 @@ class DownloadPlanner(_Planner):
                 above, _, name = location.path.rpartition("/")
                 folder = Remote(location.profile, above)
                 by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
+        await self._plan_urls(by_url, target)
         await self._plan_ids(by_id, target)
         for folder, wanted in by_folder.items():
             listing, place = Listing(), Place("")
@@ -491,7 +504,7 @@ class DownloadPlanner(_Planner):
             assert root is not None
             await self._plan_below(below, root, target)
 
-    def _location(self, row: ManifestRow, root: Remote | None) -> Remote | None:
+    def _location(self, row: ManifestRow, root: Remote | None) -> Remote | Url | None:
         """Where a row's source is; None where it is a path below `root`."""
         location: Location | None = None
         if ":" in row.source:
@@ -501,12 +514,52 @@ class DownloadPlanner(_Planner):
                 location = None
         if isinstance(location, Remote) and location.profile == self._profile:
             return location
+        if isinstance(location, Url) and self._profile == WEB.name:
+            return location
         if root is None or isinstance(location, Remote):
             raise UsageError(
                 f"manifest row {row.row}: {row.source!r} is no location of {self._profile}; a run "
                 "fetches from one profile (give a SOURCE for paths below it)"
             )
         return None
+
+    async def _plan_urls(self, rows: Sequence[tuple[Url, ManifestRow]], target: Path) -> None:
+        """Each URL asked about once, several at a time; a row with a digest need not be.
+
+        The digest says which bytes are meant, so that no server need be asked whether they are
+        still the same.
+        """
+        for first in range(0, len(rows), _BATCH):
+            looked: dict[int, Planned] = {}
+
+            async def look(numbered: tuple[int, tuple[Url, ManifestRow]]) -> None:
+                number, (url, row) = numbered
+                looked[number] = await self._plan_url(url, row, target)  # noqa: B023 - awaited here
+
+            await each(enumerate(rows[first : first + _BATCH]), look, at_once=_URLS_AT_ONCE)
+            await self._deliver([looked[number] for number in sorted(looked)])
+
+    async def _plan_url(self, url: Url, row: ManifestRow, target: Path) -> Planned:
+        shown = url.redacted
+        place = self._exchange.platform.place(url.url)
+        named = file_at(url.url)
+        file: RemoteFile | None = named
+        try:
+            path = _below_target(row, target, named)
+            check_url(url)
+            if not any(can_digest(name) for name in row.digests):
+                file = (await self._surveyor.find(place)).file
+        except PenstockError as error:
+            if error.effect is Effect.STOP_RUN and not isinstance(error, UsageError):
+                raise
+            return Unmoved(
+                shown, str(target / to_local([named.name])[0]), State.FAILED, error=error
+            )
+        if file is None:
+            missing = SourceMissing(f"{shown} is not there")
+            return Unmoved(shown, str(path), State.FAILED, error=missing)
+        above = Place(place.container, place.path.rpartition("/")[0])
+        return self._one(file, above, (), shown, path, file.name, row)
 
     async def _plan_ids(self, by_id: dict[str, list[ManifestRow]], target: Path) -> None:
         platform, ids = self._exchange.platform, list(by_id)
@@ -588,7 +641,9 @@ class DownloadPlanner(_Planner):
         )
 
 
-def _remote_path(location: Remote) -> str:
+def _remote_path(location: Remote | Url) -> str:
+    if isinstance(location, Url):
+        return location.url
     return f"id={location.id}" if location.id is not None else location.path
 
 

@@ -18,10 +18,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from penstock.core.errors import AnswerUnusable, ExchangeError, LeaseExpired, NameRefused, Refused
+from penstock.core.errors import (
+    AnswerUnusable,
+    ExchangeError,
+    LeaseExpired,
+    NameRefused,
+    Refused,
+    UsageError,
+)
 from penstock.core.model import (
     NO_AUTH,
     Completed,
@@ -29,6 +37,7 @@ from penstock.core.model import (
     Flow,
     Found,
     Head,
+    Headers,
     Lease,
     OpenUpload,
     Origin,
@@ -181,6 +190,74 @@ class Platform(Protocol):
         ...
 
 
+class DownloadOnly:
+    """The flows of a platform that nothing can be sent to, each refused before it asks.
+
+    A command that would send there is refused when it is read; these say so once more.
+    """
+
+    name = "this platform"
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError(f"nothing can be sent to {self.name}, or changed there")
+
+    def make_folder(self, parent: Place, name: str) -> Flow[Place]:  # noqa: ARG002
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def delete_file(self, file_id: str) -> Flow[None]:  # noqa: ARG002
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def create_upload(
+        self,
+        target: Target,  # noqa: ARG002
+        part_size: int,  # noqa: ARG002
+        *,
+        overwrite: bool,  # noqa: ARG002
+    ) -> Flow[Upload]:
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def put_part(self, upload: Upload, part: Part, path: str) -> Flow[Receipt]:  # noqa: ARG002
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def complete_upload(
+        self,
+        upload: Upload,  # noqa: ARG002
+        target: Target,  # noqa: ARG002
+        receipts: Sequence[Receipt],  # noqa: ARG002
+        *,
+        reports: bool,  # noqa: ARG002
+    ) -> Flow[Completed | None]:
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def abort_upload(self, upload_id: str) -> Flow[None]:  # noqa: ARG002
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def open_uploads(
+        self,
+        cursor: str | None,  # noqa: ARG002
+    ) -> Flow[tuple[tuple[OpenUpload, ...], str | None]]:
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+    def describe_upload(self, upload_id: str) -> Flow[OpenUpload | None]:  # noqa: ARG002
+        """Refused."""
+        yield from ()
+        self._refuse()
+
+
 _NO_JSON = object()
 
 
@@ -278,6 +355,27 @@ class JsonObject:
 TRANSIENT = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
+# A server that asks for longer is tried sooner all the same: the run's tries are few, and a file
+# that fails is sent again by the next run. A choice.
+_LONGEST_RETRY_AFTER_S = 300.0
+
+
+def retry_after_s(headers: Headers) -> float | None:
+    """Seconds a `Retry-After` asks for, five minutes at most; None where it says nothing.
+
+    Source: RFC 9110, section 10.2.3; dates are held against the same answer's `Date`.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _LONGEST_RETRY_AFTER_S)
+    try:
+        until, now = (parsedate_to_datetime(headers[n]) for n in ("retry-after", "date"))
+        seconds = (until - now).total_seconds()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return min(seconds, _LONGEST_RETRY_AFTER_S) if seconds > 0 else None
+
+
 def storage_refusal(request: Request, response: Response) -> ExchangeError:
     """What a storage host means by refusing a presigned URL.
 
@@ -289,7 +387,12 @@ def storage_refusal(request: Request, response: Response) -> ExchangeError:
     what = f"{request.shown} was answered with {response.status}"
     if expired and response.status < 500:  # noqa: PLR2004
         return LeaseExpired(f"{what}: the presigned URL is no longer accepted")
-    return Refused(what, status=response.status, retry=response.status in TRANSIENT)
+    return Refused(
+        what,
+        status=response.status,
+        retry=response.status in TRANSIENT,
+        retry_after_s=retry_after_s(response.headers),
+    )
 
 
 # Source: RFC 9110, section 15.4; 303 is left out, for it asks for another method.
