@@ -72,6 +72,8 @@ def explain(error: BaseException, *, debug: bool) -> int:
     if debug:
         terminal.say(scrubbed("".join(traceback.format_exception(error)).rstrip()))
     if isinstance(error, PenstockError):
+        for fault in getattr(error, "faults", ()):
+            terminal.complain(scrubbed(str(fault)))
         terminal.complain(scrubbed(str(error)))
         return exit_code(error)
     if isinstance(error, KeyboardInterrupt):

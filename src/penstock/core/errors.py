@@ -4,7 +4,7 @@
     ├── UsageError                 the command or its settings are wrong: nothing moved, exit 2
     │   ├── LocationError          a location that cannot be read, or names nothing
     │   ├── ProfileError           unknown profile, no token, a bad setting
-    │   └── TableError             a manifest that cannot be read
+    │   └── TableError             a table that cannot be read, or whose rows have faults
     ├── RunStopped                 a cause every transfer shares: the run stops once, exit 3
     │   ├── Interrupted            asked to stop (exit 130)
     │   ├── TokenRefused           401, or remembered as refused
@@ -73,7 +73,7 @@ class ProfileError(UsageError):
 
 
 class TableError(UsageError):
-    """A manifest that cannot be read; says the row."""
+    """A table that cannot be read; says the row."""
 
 
 class RunStopped(PenstockError):

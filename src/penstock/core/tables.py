@@ -1,4 +1,4 @@
-r"""Manifests: what to move, row by row, from CSV, JSON lines, reports and checksum files.
+r"""Tables: manifests (what to move, row by row), and rows without a meaning (`read_records`).
 
 The form is told from the first line: `{` begins JSON lines (a report is one), `HASH  NAME` or
 `MD5 (NAME) = HASH` a checksum file, all else is the header of a CSV, whose separator is the one
@@ -17,7 +17,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from penstock.core.errors import TableError
@@ -179,7 +179,80 @@ def _newlines_before(error: UnicodeError, chunk: bytes) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row as it stands: its number, and the columns that are not empty, in order, with repeats.
+
+    A CSV's header is the first record, each of its columns with the empty text.
+    """
+
+    row: int
+    cells: tuple[tuple[str, str], ...]
+    is_header: bool = False
+
+
+def read_records(
+    lines: Iterable[str], *, table: str, marks: Collection[str] = ()
+) -> Iterator[Record]:
+    """The rows of a CSV or of JSON lines without any meaning given to their columns.
+
+    `marks` are column names, in lower case, that tell a CSV's separator. Raises `TableError`.
+    """
+    ahead: list[str] = []
+    rest = iter(lines)
+    for line in rest:
+        ahead.append(line)
+        if line.strip():
+            break
+    whole = itertools.chain(ahead, rest)
+    if ahead and ahead[-1].removeprefix("\ufeff").lstrip().startswith("{"):
+        yield from _json_records(whole, table)
+        return
+    rows = _csv_cells(whole, table, frozenset(marks))
+    for place, header in rows:
+        names = tuple(name.strip() for name in header)
+        yield Record(place.row, tuple((name, "") for name in names if name), is_header=True)
+        for at, cells in rows:
+            _check_width(cells, names, at)
+            if any(cell and not name for name, cell in zip(names, cells, strict=False)):
+                raise at.fault("a cell stands in a column without a name")
+            pairs = tuple((n, cell) for n, cell in zip(names, cells, strict=False) if cell)
+            yield Record(at.row, pairs)
+
+
+def _json_records(lines: Iterable[str], table: str) -> Iterator[Record]:
+    for row, line in enumerate(lines, start=1):
+        place = _Place(table, row)
+        text = line.removeprefix("\ufeff") if row == 1 else line
+        if not text.strip():
+            continue
+        cells: list[tuple[str, str]] = []
+        for name, value in _json_pairs(text, place):
+            values = value if isinstance(value, list) else [value]
+            texts = (_scalar(v, place, name) for v in values)
+            cells += [(name, each) for each in texts if each]
+        yield Record(row, tuple(cells))
+
+
+def _check_width(cells: Sequence[str], names: Sequence[str], place: _Place) -> None:
+    if any(cells[len(names) :]):
+        raise place.fault(
+            f"it has {len(cells)} cells, the header {len(names)}; quote a cell that holds"
+            " the separator"
+        )
+
+
 def _csv_rows(lines: Iterable[str], table: str) -> Iterator[ManifestRow]:
+    rows = _csv_cells(lines, table, frozenset(_SOURCES))
+    for place, names in rows:
+        header = _Header.read(names, place)
+        yield from (header.row(cells, at) for at, cells in rows)
+
+
+def _csv_cells(
+    lines: Iterable[str], table: str, marks: frozenset[str]
+) -> Iterator[tuple[_Place, Sequence[str]]]:
+    """The header of a CSV, then its rows that are not empty, each with its place."""
     bare = (
         line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(lines)
     )
@@ -193,11 +266,11 @@ def _csv_rows(lines: Iterable[str], table: str) -> Iterator[ManifestRow]:
     row = skipped + 1
     if not header_line.strip():
         return
-    separator = _separator(header_line)
+    separator = _separator(header_line, marks)
     names = _header_names(header_line, separator)
     if names is None:
         raise _Place(table, row).fault("it cannot be read as the header of a CSV")
-    header = _Header.read(names, _Place(table, row))
+    yield _Place(table, row), names
     reader = csv.reader(bare, delimiter=separator, strict=True)
     while True:
         row += 1
@@ -209,15 +282,15 @@ def _csv_rows(lines: Iterable[str], table: str) -> Iterator[ManifestRow]:
         except csv.Error as error:
             raise place.fault(f"it cannot be read as CSV ({error})") from None
         if any(cells):
-            yield header.row(cells, place)
+            yield place, cells
 
 
-def _separator(header: str) -> str:
-    """The separator that finds a source column, or else the most columns."""
+def _separator(header: str, marks: frozenset[str]) -> str:
+    """The separator that finds a column of `marks`, or else the most columns."""
 
     def merit(separator: str) -> tuple[bool, int]:
         names = _header_names(header, separator) or []
-        return any(name.strip().lower() in _SOURCES for name in names), len(names)
+        return any(name.strip().lower() in marks for name in names), len(names)
 
     return max((",", ";", "\t"), key=merit)
 
@@ -249,11 +322,7 @@ class _Header:
 
     def row(self, cells: Sequence[str], place: _Place) -> ManifestRow:
         """Cells beyond the header must be empty; missing ones say nothing, as empty ones."""
-        if any(cells[len(self.names) :]):
-            raise place.fault(
-                f"it has {len(cells)} cells, the header {len(self.names)}; quote a cell that holds"
-                " the separator"
-            )
+        _check_width(cells, self.names, place)
         known: dict[str, tuple[str, str]] = {}
         extra: dict[str, tuple[str, ...]] = {}
         for name, role, cell in zip(self.names, self.roles, cells, strict=False):
