@@ -1,0 +1,155 @@
+"""What the conformance suite needs of a platform: a stand-in, and a few lines that bind it.
+
+A bench says where the platform's files are (`remote`), puts some there behind penstock's back, and
+tells what is there now. To bind a platform, write an async context manager that yields a `Bench`
+and add it to `BENCHES`; every test of `test_conformance.py` then runs against it. What a platform
+cannot do is said by a flag, with the reason, never by leaving a test out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import penstock
+from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+class Bench(ABC):
+    """One platform with one empty writable place."""
+
+    profile: str
+    remote: str
+    """The location of the place, without a slash at its end."""
+    folders = True
+    """Whether files stand in folders; else all names are in one place."""
+    parts_up = True
+    """Whether a large file goes up in parts that resume."""
+    overwrites = True
+    """Whether a file's content can be replaced under its name."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, str]:
+        """Endpoint and token as environment variables."""
+
+    @abstractmethod
+    def seed(self, path: str, content: bytes) -> None:
+        """A file is there, put by somebody else; one of that path is replaced."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """A file is gone, removed by somebody else."""
+
+    @abstractmethod
+    def there(self) -> dict[str, str]:
+        """The MD5s of what is there, by path."""
+
+    @abstractmethod
+    def requests(self) -> int:
+        """API requests that counted, until now."""
+
+    @abstractmethod
+    def violations(self) -> list[object]:
+        """What a client must never do, and did: a token sent to the storage, for one."""
+
+    @abstractmethod
+    def flip_a_bit(self) -> None:
+        """The next answer with a file's bytes has a flipped bit."""
+
+    @abstractmethod
+    def refused(self) -> int:
+        """Requests whose token was refused, until now."""
+
+    def takes(self, name: str) -> bool:  # noqa: ARG002 - a platform's own rule
+        """Whether a file can have the name there."""
+        return True
+
+    @property
+    def listed(self) -> str:
+        """Where `penstock list` shows what is in the place."""
+        return self.remote
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a run."""
+        return {
+            "HOME": str(self.home),
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            **self.settings,
+        }
+
+    async def copy(self, *locations: str | Path, **options: Any) -> penstock.Report:  # noqa: ANN401
+        """`penstock.copy` in the bench's own home."""
+        options.setdefault("environ", self.environ)
+        return await penstock.copy(*map(str, locations), **options)
+
+    def tree(self, files: dict[str, bytes], below: str = "src") -> Path:
+        """A local tree."""
+        root = self.home / below
+        for name, content in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return root
+
+
+Open: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Bench]]
+
+
+class SevenBridgesBench(Bench):
+    profile = "cavatica"
+
+    def __init__(self, home: Path, sim: SevenBridges) -> None:
+        super().__init__(home)
+        self._sim = sim
+        self.remote = f"cavatica:{sim.project}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "PENSTOCK_CAVATICA_ENDPOINT": self._sim.endpoint,
+            "PENSTOCK_CAVATICA_TOKEN": self._sim.token,
+        }
+
+    def seed(self, path: str, content: bytes) -> None:
+        self._sim.add_file(self._sim.project, path, content)
+
+    def remove(self, path: str) -> None:
+        self._sim.remove_file(self._sim.project, path)
+
+    def there(self) -> dict[str, str]:
+        return {path: file.md5 for path, file in self._sim.files().items()}
+
+    def requests(self) -> int:
+        return sum(each.counted for each in self._sim.log)
+
+    def violations(self) -> list[object]:
+        return [*self._sim.violations, *self._sim.open_uploads()]
+
+    def refused(self) -> int:
+        return sum(each.status == 401 for each in self._sim.log)
+
+    def flip_a_bit(self) -> None:
+        self._sim.faults.add(Fault(kind="flip", host="storage", method="GET", times=1))
+
+
+@asynccontextmanager
+async def seven_bridges(home: Path) -> AsyncIterator[Bench]:
+    async with SevenBridges(SevenBridgesSettings()) as sim:
+        yield SevenBridgesBench(home, sim)
+
+
+BENCHES: dict[str, Open] = {"sevenbridges": seven_bridges}
