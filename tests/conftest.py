@@ -18,6 +18,7 @@ from aioresponses import aioresponses
 from aioresponses import core as mocking
 
 from composing import Answer, Compose, Raw, RawServer, composed
+from datameta_server import DataMetaServer, NoWheel
 from penstock.simulators import SevenBridges, SevenBridgesSettings
 from worlds import World
 
@@ -95,3 +96,14 @@ def open_descriptors() -> Callable[[Path], list[str]]:
         return found
 
     return below
+
+
+@pytest.fixture(scope="session")
+def datameta_server() -> Iterator[DataMetaServer]:
+    """The real DataMeta server, started once; skipped only where no wheel of it exists."""
+    try:
+        server = DataMetaServer().start()
+    except NoWheel as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
