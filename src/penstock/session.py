@@ -25,6 +25,7 @@ from penstock.engine.limiter import Limiter
 from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
+from penstock.platforms.coscine import Coscine
 from penstock.platforms.sevenbridges import SevenBridges
 from penstock.platforms.web import Web
 from penstock.quotas import Quotas, key_for, open_store
@@ -38,6 +39,7 @@ BODIES_AT_ONCE = 16
 # What a profile's `platform` means here: made from its endpoint and its settings, which are the
 # platform's own. A platform is added by a line.
 PLATFORMS: dict[str, Callable[[str, Mapping[str, str]], Platform]] = {
+    "coscine": Coscine,
     "sevenbridges": lambda endpoint, _: SevenBridges(endpoint),
     "web": lambda endpoint, _: Web(endpoint),
 }

@@ -151,6 +151,8 @@ class Request:
     rank: Rank = Rank.CONTINUE
     digests: frozenset[str] = frozenset()
     """Names of digests to take of the bytes that pass (`hashlib` names)."""
+    enough: int | None = None
+    """Bytes of the answer's body that suffice where it has no sink; the rest is not waited for."""
 
     @property
     def body_length(self) -> int:
@@ -216,6 +218,8 @@ class Lease:
     origin: Origin
     expires_at: float | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    whole: bool = False
+    """Whether it brings the whole file only, whatever range is asked for."""
 
     def __repr__(self) -> str:
         return f"<Lease from {self.origin.kind} {self.origin.place} until {self.expires_at}>"
@@ -263,16 +267,24 @@ class RemoteFolder:
     id: str
     name: str
     kind: str = "folder"
+    written: str = ""
+    """How a location names it, where that is not its name."""
+    about: Mapping[str, str | int | bool | None] = field(default_factory=dict, hash=False)
+    """What else a listing shows of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing. `total` is the number of entries as the server counts them."""
+    """One page of a listing. `total` is the number of entries as the server counts them.
+
+    `left_out` are entries of this page that are counted and are neither file nor folder.
+    """
 
     files: tuple[RemoteFile, ...] = ()
     folders: tuple[RemoteFolder, ...] = ()
     next: str | None = None
     total: int | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +300,8 @@ class Part:
 class Receipt:
     """Proof that a part arrived: what was digested here, and the platform's word for it.
 
-    `proves` is False where the storage said that its ETag is no digest (encryption).
+    `proves` is False where the storage said that its ETag is no digest (encryption). `md5` is ''
+    where the answer was lost, and asking showed that the part is there.
     """
 
     number: int

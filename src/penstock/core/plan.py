@@ -35,8 +35,10 @@ def upload_part_size(size: int, traits: Traits, asked: int | None = None) -> int
     """The part size that spends few requests, within the platform's limits. Bytes.
 
     Raises `UsageError` where `asked` is outside the limits, or would need more parts than the
-    platform takes.
+    platform takes. A platform of one part takes a file whole, whatever is asked.
     """
+    if traits.most_parts == 1:
+        return max(size, 1)
     if asked is not None:
         check_part_size(asked, traits)
         if -(-size // asked) > traits.most_parts:
@@ -55,6 +57,8 @@ def upload_part_size(size: int, traits: Traits, asked: int | None = None) -> int
 
 def check_part_size(asked: int, traits: Traits) -> None:
     """Nothing, or `UsageError` where the platform takes no parts of `asked` bytes."""
+    if traits.most_parts == 1:
+        return
     if not traits.smallest_part <= asked <= traits.largest_part:
         raise UsageError(
             f"a part size of {asked} bytes is outside what {traits.platform} takes: "

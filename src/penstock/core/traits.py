@@ -43,3 +43,5 @@ class Traits:
     """Levels of names above files: projects alone, or projects and what is in them."""
     proves_by_listing: bool = False
     """Whether what an upload became is seen only in its folder's listing, whose URLs prove it."""
+    escapes_names: bool = False
+    """Whether a location writes `/` in a name as `%2F`, and `%` as `%25`."""

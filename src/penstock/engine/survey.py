@@ -191,12 +191,14 @@ class Surveyor:
         for listing in range(1, LISTINGS + 1):
             ids: set[str] = set()
             totals: set[int] = set()
+            left_out = 0
             cursor: str | None = None
             while True:
                 page = await self._exchange.run(self._exchange.platform.list_page(place, cursor))
                 self.pages += 1
                 ids.update(file.id for file in page.files)
                 ids.update(folder.id for folder in page.folders)
+                left_out += page.left_out
                 if page.total is not None:
                     totals.add(page.total)
                 files = [file for file in page.files if file.id not in seen]
@@ -207,7 +209,7 @@ class Surveyor:
                 cursor = page.next
                 if cursor is None:
                     break
-            if not totals or totals == {len(ids)}:
+            if not totals or totals == {len(ids) + left_out}:
                 return
             if listing == LISTINGS:
                 self._emit(

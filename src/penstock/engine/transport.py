@@ -287,6 +287,9 @@ async def _bounded(answer: aiohttp.ClientResponse, request: Request) -> bytes:
     gathered = bytearray()
     async for data in answer.content.iter_any():
         gathered += data
+        if request.enough is not None and len(gathered) >= request.enough:
+            answer.close()
+            break
         if len(gathered) > LARGEST_ANSWER:
             answer.close()
             raise AnswerUnusable(
