@@ -38,7 +38,7 @@ def upload_part_size(size: int, traits: Traits, asked: int | None = None) -> int
     platform takes. A platform of one part takes a file whole, whatever is asked.
     """
     if traits.most_parts == 1:
-        return max(size, 1)
+        return max(size, traits.smallest_part, 1)
     if asked is not None:
         check_part_size(asked, traits)
         if -(-size // asked) > traits.most_parts:
@@ -75,7 +75,7 @@ def range_size(size: int, block: int | None = None, asked: int | None = None) ->
     if asked is not None:
         return max(asked, 1)
     if size <= WHOLE_DOWNLOAD:
-        return max(size, 1)
+        return max(size, traits.smallest_part, 1)
     fair = min(max(SMALLEST_RANGE, -(-(size // _RANGES) // MIB) * MIB), LARGEST_RANGE)
     if block is None:
         return fair
