@@ -75,7 +75,7 @@ def range_size(size: int, block: int | None = None, asked: int | None = None) ->
     if asked is not None:
         return max(asked, 1)
     if size <= WHOLE_DOWNLOAD:
-        return max(size, traits.smallest_part, 1)
+        return max(size, 1)
     fair = min(max(SMALLEST_RANGE, -(-(size // _RANGES) // MIB) * MIB), LARGEST_RANGE)
     if block is None:
         return fair
