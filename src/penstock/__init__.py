@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock.api.copying import Report, copy
     from penstock.api.listing import Entry, list_
     from penstock.api.planning import Plan, plan
+    from penstock.api.verifying import Difference, Verification, verify
     from penstock.core.errors import (
         Interrupted,
         PenstockError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Difference",
     "Entry",
     "Interrupted",
     "Line",
@@ -43,12 +45,14 @@ __all__ = [
     "TokenRefused",
     "TransferError",
     "UsageError",
+    "Verification",
     "__version__",
     "check",
     "copy",
     "list_",
     "plan",
     "quota",
+    "verify",
 ]
 
 _HOMES = {
@@ -56,6 +60,7 @@ _HOMES = {
     "penstock.api.copying": ("Report", "copy"),
     "penstock.api.listing": ("Entry", "list_"),
     "penstock.api.planning": ("Plan", "plan"),
+    "penstock.api.verifying": ("Difference", "Verification", "verify"),
     "penstock.quotas": ("QuotaUse",),
     "penstock.core.errors": (
         "Interrupted",

@@ -128,7 +128,7 @@ async def read_job(
     rows = None
     root = str(Path(manifest).parent) if manifest is not None else "."
     if manifest is not None:
-        rows = await hop(_read_rows, Path(manifest), encoding, only_status)
+        rows = await hop(read_rows, Path(manifest), encoding, only_status)
         if len(sources) > 1:
             raise UsageError("with a manifest, give no SOURCE, or the one its paths are below")
         if sources and isinstance(sources[0], Local):
@@ -184,9 +184,11 @@ def read_location(text: str, settings: Settings) -> Location:
     return location
 
 
-def _read_rows(
-    path: Path, encoding: str | None, only_status: str | None
-) -> tuple[ManifestRow, ...]:
+def read_rows(path: Path, encoding: str | None, only_status: str | None) -> tuple[ManifestRow, ...]:
+    """A manifest's rows; of a report those that ended with `only_status`. Blocks.
+
+    Raises `TableError`.
+    """
     try:
         with path.open("rb") as file:
             chunks = iter(lambda: file.read(1 << 20), b"")

@@ -25,6 +25,9 @@ COMMANDS = {
     "plan": Entry(
         "penstock.cli.copying", "plan", "What copy would do, and what it costs; moves nothing."
     ),
+    "verify": Entry(
+        "penstock.cli.verifying", "verify", "Whether a place is what it should be; moves nothing."
+    ),
     "list": Entry(
         "penstock.cli.listing", "list_", "Projects, folders and files, each line a location."
     ),

@@ -609,6 +609,31 @@ class Ledger:
 
         return await self._do(work)
 
+    async def proved_here(self, path: str) -> list[Row]:
+        """Transfers that ended, from or to the local file `path`, or below it."""
+        below = path.rstrip("/") + "/"
+        return await self._proved("local_path", path, below, "")
+
+    async def proved_there(self, endpoint: str, container: str, path: str) -> list[Row]:
+        """Transfers that ended, from or to a place on a platform, or below it."""
+        below = f"{path}/" if path else ""
+        where = " AND endpoint = ? AND container = ?"
+        return await self._proved("remote_path", path, below, where, endpoint, container)
+
+    async def _proved(
+        self, column: str, path: str, below: str, where: str, *values: str
+    ) -> list[Row]:
+        def work(connection: sqlite3.Connection) -> list[Row]:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM transfers t WHERE state IN ('verified', 'unverified')"  # noqa: S608 - no value in it
+                f" AND ({column} = ? OR substr({column}, 1, ?) = ?){where}"
+                " ORDER BY ended_at",
+                (_stored(path), len(below), _stored(below), *values),
+            ).fetchall()
+            return list(map(_read, rows))
+
+        return await self._do(work)
+
     def _is_held(self, connection: sqlite3.Connection, transfer: int) -> bool:
         found = connection.execute(
             "SELECT holder FROM claims WHERE transfer = ?", (transfer,)

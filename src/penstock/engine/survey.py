@@ -22,6 +22,7 @@ from penstock.engine.exchange import Exchange
 from penstock.engine.files import fingerprint_of, hop, source_error
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Ledger
+from penstock.platforms.base import Platform
 
 # Listings of one folder before its size is taken as it is.
 LISTINGS = 3
@@ -122,6 +123,11 @@ class Surveyor:
         self._emit = emit
         self._written: dict[str, str] = {}
         self.pages = 0
+
+    @property
+    def platform(self) -> Platform:
+        """Whose places are looked at."""
+        return self._exchange.platform
 
     async def find(self, place: Place) -> Found:
         """What stands at a place, looked for from the deepest folder the ledger remembers.
