@@ -235,3 +235,35 @@ async def test_what_is_another_users_is_not_there(
     async with asking(datameta_server.endpoint, datameta_server.other_token) as stranger:
         with pytest.raises(LocationError, match="not for this key"):
             await stranger.run(stranger.platform.find(Place(f"id={done.file.id}")))
+
+
+async def test_a_submission_lists_its_files_without_a_request_for_each(
+    exchange: Exchange, datameta_server: DataMetaServer, tmp_path: Path
+) -> None:
+    ask = datameta_server.ask
+    column = {"name": "Data", "isFile": True, "isMandatory": True, "order": 1}
+    texts = ("regexDescription", "longDescription", "example", "regExp", "dateTimeFmt")
+    column |= dict.fromkeys(("isSubmissionUnique", "isSiteUnique"), False)
+    column |= dict.fromkeys((*texts, "serviceId"), "")
+    assert ask("POST", "/metadata", column)[0] == 200
+    names = {f"in-{number}.bin": f"in {number}".encode() for number in range(3)}
+    files, sets = {}, []
+    for name, content in names.items():
+        done = await send(exchange, target(name, content), content, tmp_path)
+        assert done is not None
+        files[name] = done.file.id
+        sets.append(ask("POST", "/metadatasets", {"record": {"Data": name}})[1]["id"]["uuid"])
+    body = {"metadatasetIds": sets, "fileIds": list(files.values()), "label": "three"}
+    status, submitted = ask("POST", "/submissions", body)
+    assert status == 200
+    platform = exchange.platform
+    before = exchange.total.api_requests
+    folders = (await exchange.run(platform.list_page(Place("submissions"), None))).folders
+    assert submitted["id"]["uuid"] in {folder.id for folder in folders}
+    site = submitted["id"]["site"]
+    found = await exchange.run(platform.find(platform.place(f"submissions/{site}")))
+    page = await exchange.run(platform.list_page(found.place, None))
+    assert {file.name: file.id for file in page.files} == files
+    assert exchange.total.api_requests - before == 5  # whoami, three times submissions, metadata
+    pending = await exchange.run(platform.list_page(HERE, None))
+    assert not {file.id for file in pending.files} & set(files.values())
