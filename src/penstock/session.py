@@ -26,6 +26,7 @@ from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
 from penstock.platforms.coscine import Coscine
+from penstock.platforms.datameta import DataMeta
 from penstock.platforms.sevenbridges import SevenBridges
 from penstock.platforms.web import Web
 from penstock.quotas import Quotas, key_for, open_store
@@ -40,6 +41,7 @@ BODIES_AT_ONCE = 16
 # platform's own. A platform is added by a line.
 PLATFORMS: dict[str, Callable[[str, Mapping[str, str]], Platform]] = {
     "coscine": Coscine,
+    "datameta": lambda endpoint, _: DataMeta(endpoint),
     "sevenbridges": lambda endpoint, _: SevenBridges(endpoint),
     "web": lambda endpoint, _: Web(endpoint),
 }

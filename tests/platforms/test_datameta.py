@@ -214,7 +214,7 @@ async def test_the_servers_root_is_enough_and_the_api_is_looked_for_once(
 ) -> None:
     async with asking(datameta_server.root, datameta_server.token) as exchange:
         for _ in range(2):
-            await exchange.run(exchange.platform.prepare(HERE, writing=True))
+            await exchange.run(exchange.platform.prepare(HERE, writing=False))
         await exchange.run(exchange.platform.list_page(Place("submissions"), None))
         assert exchange.total.api_requests == 3
         assert exchange.platform.endpoint == DataMeta(datameta_server.endpoint).endpoint

@@ -16,7 +16,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Set
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -276,10 +276,10 @@ class Download:
         """What manifest and storage say of a local file we did not fetch."""
         promised = self._transfer.promised
         headers = Headers()
-        if not promised:
+        if not promised and not self._stated(headers):
             headers, _ = await self._probe()
         tag = read_tag(headers)
-        stated = _comparable(promised_digests(headers))
+        stated = self._stated(headers)
         if not promised and not stated and tag.kind is TagKind.OPAQUE:
             return Finding(Weight.OPEN), {}
         names = self._names() | stated.keys()
@@ -449,7 +449,7 @@ class Download:
     async def _weigh(self, partial: str, size: int, fetched: _Fetched) -> Finding:
         tag = read_tag(fetched.headers)
         multipart = await self._fitting_tag(partial, size, tag, fetched.block, fetched.block_md5s)
-        stated = _comparable(promised_digests(fetched.headers))
+        stated = self._stated(fetched.headers)
         missing = stated.keys() - fetched.digests.keys()
         if missing:
             fetched.digests.update(await files.digest_file(partial, size, missing))
@@ -556,6 +556,11 @@ class Download:
         exchange = self._context.exchange
         return await exchange.run(exchange.platform.stat(self._transfer.file.id), tally=self._tally)
 
+    def _describe(self, file: RemoteFile) -> None:
+        """The source is known from now on as the platform describes it."""
+        self._transfer = replace(self._transfer, file=file)
+        self._leases = Leases(self._context.exchange, self._context.renewals, file, self._tally)
+
     def _partial_path(self) -> str:
         identity = self._transfer.identity
         kept = self._choices.partial_dir
@@ -567,6 +572,10 @@ class Download:
     def _placed(self) -> str | None:
         """Where the file stands, if not where it was planned to."""
         return self._final if self._final != self._transfer.local_path else None
+
+    def _stated(self, headers: Headers) -> dict[str, str]:
+        """Digests the storage states, and those the platform's description of the file does."""
+        return _comparable({**promised_digests(headers), **self._transfer.file.digests})
 
     def _names(self) -> set[str]:
         """Digests to take of the whole file: MD5 for proof and report, and what was asked."""

@@ -1,0 +1,60 @@
+"""Files of the real DataMeta server, fetched by `copy`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+import penstock
+from datameta_server import DataMetaServer
+from penstock.core.errors import LocationError
+
+
+async def stored(server: DataMetaServer, name: str, content: bytes) -> str:
+    """The id of a file that stands on the server, sent by nothing of ours."""
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    announced = server.ask("POST", "/files", {"name": name, "checksum": digest})[1]
+    form = aiohttp.FormData()
+    form.add_field("file", content, filename=name)
+    async with aiohttp.ClientSession() as session:
+        url, headers = announced["urlToUpload"], announced["requestHeaders"]
+        async with session.post(url, data=form, headers=headers) as answer:
+            assert answer.status == 204
+    file_id: str = announced["id"]["uuid"]
+    assert server.ask("PUT", f"/files/{file_id}", {"contentUploaded": True})[0] == 200
+    return file_id
+
+
+@pytest.fixture
+def environ(datameta_server: DataMetaServer, tmp_path: Path) -> dict[str, str]:
+    return {
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "PENSTOCK_DATAMETA_ENDPOINT": datameta_server.root,
+        "PENSTOCK_DATAMETA_TOKEN": datameta_server.token,
+    }
+
+
+async def test_a_file_fetched_by_its_id_is_verified_by_the_platforms_md5(
+    datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 1000
+    file_id = await stored(datameta_server, "down.bin", content)
+    report = await penstock.copy(f"datameta:{file_id}", f"{tmp_path}/here/", environ=environ)
+    (line,) = report.lines()
+    assert (line.status, line.verified_by) == ("verified", "platform-digest")
+    assert (tmp_path / "here" / "down.bin").read_bytes() == content
+    again = await penstock.copy(f"datameta:{file_id}", f"{tmp_path}/here/", environ=environ)
+    assert again.summary.skipped == 1
+
+
+async def test_sending_is_refused_before_anything_moves(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    with pytest.raises(LocationError, match="cannot send to it yet"):
+        await penstock.copy(str(tmp_path / "a"), "datameta:", environ=environ)
