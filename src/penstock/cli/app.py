@@ -31,6 +31,10 @@ COMMANDS = {
     "list": Entry(
         "penstock.cli.listing", "list_", "Projects, folders and files, each line a location."
     ),
+    "status": Entry(
+        "penstock.cli.history", "status", "Earlier runs: what is verified, what is left."
+    ),
+    "report": Entry("penstock.cli.history", "report", "Write a run's report again."),
     "quota": Entry(
         "penstock.cli.quota", "quota", "What is spent and left of a quota, and who spends it."
     ),

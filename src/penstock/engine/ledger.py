@@ -79,6 +79,18 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """An earlier run; `ended_at` and `summary` (JSON) are None where it did not end by itself."""
+
+    id: str
+    began_at: float
+    ended_at: float | None
+    sources: tuple[str, ...]
+    destination: str
+    summary: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A transfer another live process is moving."""
 
@@ -689,6 +701,20 @@ class Ledger:
                 (run, now, json.dumps(list(sources)), _stored(destination)),
             )
         )
+
+    async def runs(self, most: int = 100) -> list[Run]:
+        """Earlier runs, the newest first."""
+        found = await self._do(
+            lambda c: c.execute(
+                "SELECT id, began_at, ended_at, sources, destination, summary FROM runs"
+                " ORDER BY began_at DESC, id DESC LIMIT ?",
+                (most,),
+            ).fetchall()
+        )
+        return [
+            Run(run, began, ended, tuple(json.loads(sources)), str(_loaded(to)), summary)
+            for run, began, ended, sources, to, summary in found
+        ]
 
     async def end_run(self, run: str, summary: str) -> None:
         """A run ended, with its summary (JSON)."""
