@@ -167,12 +167,14 @@ async def quota_use(
 
 def _use(seen: Seen, profile: Profile, endpoint: str, terms: Terms) -> QuotaUse:
     now_ns, count, standing = seen.now_ns, seen.count, seen.standing
-    standing.advance(now_ns, terms)
+    standing.advance(now_ns, count, terms)
     gate = standing.left(count, now_ns, terms)
     limit = standing.effective_limit(terms)
     left = max(0, limit - count.used)
     if gate is not None:
         left = min(left, gate)
+    if standing.rests(count):
+        left = 0
     next_ns = count.next_free_ns
     closed = now_ns < standing.closed_until_ns
     if closed:

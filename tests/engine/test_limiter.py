@@ -174,9 +174,10 @@ def test_another_client_unseen_is_made_room_for() -> None:
             await spend(one, judge, 400)
 
     run(main())
-    assert len(judge.refused) <= 3 * 64
-    late = [at for at in judge.refused if at > judge.arrivals[0] + 120]
-    assert len(late) <= 64
+    # The first refusal finds the rest of its flight on the way; after it they come one by one.
+    first = [at for at in judge.refused if at < judge.arrivals[0] + 60]
+    assert len(first) < 64
+    assert len(judge.refused) - len(first) <= 3
 
 
 def test_another_client_seen_in_the_headers_is_made_room_for_at_once() -> None:

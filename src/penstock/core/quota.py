@@ -63,7 +63,9 @@ _SMALLER_LIMIT = 4
 _NEAR_GATES = 3
 # Where N is not proved, this part of it may be in flight at once: what the first refusal finds on
 # the way is refused as well. Source: benchmarks/quota_policies.py, "other at 30 %, unseen".
-_UNPROVED_FLIGHTS = 250
+_UNPROVED_FLIGHTS = 500
+# Others are less steady than this part of N. Source: the same.
+_STEADY_PARTS = 25
 # The most clean windows between two tries of what was refused. A guess.
 _MOST_PATIENCE = 32
 
@@ -339,6 +341,7 @@ class Standing:
     gate_first_ns: int = 0
     gate_ends_ns: int = 0
     was_short: bool = False
+    rest_until_used: int | None = None
     near_gates: int = 0
     server_limit: int = 0
     others: int = 0
@@ -366,8 +369,10 @@ class Standing:
         standing.shares = {run: entry for run, entry in runs if len(entry) == len(_Run._fields)}
         return standing
 
-    def advance(self, now_ns: int, terms: Terms) -> None:
+    def advance(self, now_ns: int, count: Count, terms: Terms) -> None:
         """What time alone changes: a gate ends, clean windows give back what refusals took."""
+        if self.rest_until_used is not None and count.used <= self.rest_until_used:
+            self.rest_until_used = None
         if self.quota != terms.quota:
             # Another N in the profile: what was learnt is kept in proportion.
             was = self.quota or 1
@@ -379,6 +384,9 @@ class Standing:
             # may be the end of one we came late to, the second in a row is not probed.
             short = (self.gate_ends_ns - self.gate_first_ns) * 2 < terms.window_ns
             shared = self._has_company(now_ns, terms)
+            if shared and short and self.was_short and not self.left(count, now_ns, terms):
+                # What slides out of such a window now, whoever is quicker has: it may be others.
+                self._rest(count.used - max(1, terms.quota // 100))
             if self.remaining == 0 or shared or not (short and self.was_short):
                 self._probe_from(self.gate_ends_ns)
             self.was_short = short
@@ -460,7 +468,9 @@ class Standing:
         if self.strikes != 2:  # noqa: PLR2004 - said above
             self.limit = max(1, self.believed(terms) * 7 // 10)
             self.clean_ns = self.burst_clean_ns = heard.ended_ns
-            self.proved = min(taken + _flight_unproved(terms), self.limit)
+            self.proved = self._sure_of(min(taken, self.limit), terms)
+            if count.used > self.limit:
+                self._rest(self.proved)
             self.patience = max(2, self.patience)
 
     def _hear_edge(self, heard: Heard, taken: int, count: Count, terms: Terms) -> None:
@@ -470,10 +480,20 @@ class Standing:
         """
         self.patience = min(_MOST_PATIENCE, self.patience * 2)
         self.limit = max(1, min(self.believed(terms), taken - max(1, terms.quota // 100)))
-        self.proved = max(1, self.limit - max(1, terms.quota // 20))
+        self.proved = self._sure_of(self.limit, terms)
         self.clean_ns = self.edge_ns = heard.ended_ns
         free_ns = count.next_free_ns or 0
         self._close(max(heard.ended_ns + terms.window_ns // 50, free_ns))
+        self._rest(self.proved)
+
+    @staticmethod
+    def _sure_of(taken: int, terms: Terms) -> int:
+        """What will be taken again, though others are not as steady as that."""
+        return max(1, taken - max(1, terms.quota // _STEADY_PARTS))
+
+    def _rest(self, used: int) -> None:
+        """Nothing is sent until no more than so many slots are used."""
+        self.rest_until_used = max(0, used)
 
     def _hear_end_of_flight(self, heard: Heard, count: Count, terms: Terms) -> None:
         """The first acceptance after refusals.
@@ -609,6 +629,10 @@ class Standing:
         reserve = max(1, terms.quota // 100) if company and self.remaining > 1 else 0
         return max(0, self.remaining - count.in_flight - reserve)
 
+    def rests(self, count: Count) -> bool:
+        """Whether nothing is tried until some of our own are no longer counted."""
+        return self.rest_until_used is not None and count.used > self.rest_until_used
+
     def _has_company(self, now_ns: int, terms: Terms) -> bool:
         return now_ns - self.company_ns < _COMPANY_WINDOWS * terms.window_ns
 
@@ -630,7 +654,7 @@ class Standing:
         if now_ns < self.closed_until_ns:
             return Room(0, self.closed_until_ns, "closed")
         slots = self.believed(terms) - count.used
-        if slots <= 0:
+        if slots <= 0 or self.rests(count):
             return Room(0, count.next_free_ns, "window")
         if terms.top < terms.quota:
             slots = min(slots, self.left_of_share(count, now_ns, terms, holder))
@@ -792,7 +816,7 @@ def _millionths(share: float) -> int:
 
 
 def _flight_unproved(terms: Terms) -> int:
-    return max(2, terms.quota // _UNPROVED_FLIGHTS)
+    return max(1, terms.quota // _UNPROVED_FLIGHTS)
 
 
 _FIELDS = tuple(one.name for one in fields(Standing))

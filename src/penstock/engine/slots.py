@@ -179,7 +179,7 @@ def take_turn(rows: SlotRows, standing: Standing, turn: Turn, *, token_refused: 
     if standing.probe_slot is not None and not rows.is_in_flight(standing.probe_slot):
         standing.probe_slot = None
     count = rows.count(turn.now_ns)
-    standing.advance(turn.now_ns, turn.terms)
+    standing.advance(turn.now_ns, count, turn.terms)
     for heard in turn.heard:
         standing.hear(heard, count, turn.terms)
     if turn.proved:
