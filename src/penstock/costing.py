@@ -13,7 +13,7 @@ from penstock.engine.files import hop
 from penstock.engine.folders import Folders
 from penstock.engine.ledger import Ledger
 from penstock.engine.planner import Planned, Unmoved
-from penstock.engine.scheduler import proved_rows
+from penstock.engine.scheduler import metadata_wanted, proved_rows
 from penstock.session import Session
 
 
@@ -26,6 +26,8 @@ class Costing:
     choices: Choices
     cost: Cost = field(default_factory=Cost)
     proving: int = 0
+    attached: int = 0
+    """Files whose metadata is to be stored."""
     new_folders: set[str] = field(default_factory=set)
 
     async def deliver(self, batch: Sequence[Planned]) -> None:
@@ -37,7 +39,8 @@ class Costing:
                 self.cost.failed += planned.state is State.FAILED
         rows = await self.ledger.lookup([transfer.identity for transfer in moving])
         proved = await hop(proved_rows, moving, rows, self.choices)
-        for transfer, is_proved in zip(moving, proved, strict=True):
+        for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
+            self.attached += metadata_wanted(transfer, row if is_proved else None)
             if is_proved:
                 self.cost.skipped += 1
             elif isinstance(transfer, UpTransfer):

@@ -15,12 +15,37 @@ from penstock.config import WEB, Settings, check_url
 from penstock.core.errors import TableError, UsageError
 from penstock.core.globs import Rule
 from penstock.core.locations import Local, Location, Remote, Url, parse
+from penstock.core.metadata import MetadataRow, read_metadata
 from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
 from penstock.core.transfers import Choices, Compare, OnConflict
 from penstock.core.units import parse_size
 from penstock.engine.files import hop, new_digest
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A metadata table. `is_manifest`: the same file is the manifest."""
+
+    path: Path
+    encoding: str | None
+    is_manifest: bool
+
+    def rows(self, *, by_path: bool = True) -> tuple[MetadataRow, ...]:
+        """Every row. Blocks. Raises `TableError`."""
+        name = str(self.path)
+        try:
+            with self.path.open("rb") as file:
+                chunks = iter(lambda: file.read(1 << 20), b"")
+                lines = decode_lines(chunks, encoding=self.encoding, table=name)
+                return tuple(
+                    read_metadata(lines, table=name, by_path=by_path, is_manifest=self.is_manifest)
+                )
+        except OSError as error:
+            raise TableError(
+                f"the metadata table {name} cannot be read: {error.strerror}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,7 @@ class Job:
     profile: str
     rows: tuple[ManifestRow, ...] | None = None
     rows_root: str = "."
+    table: Table | None = None
 
     @property
     def uploads(self) -> bool:
@@ -111,6 +137,7 @@ async def read_job(
     manifest: str | os.PathLike[str] | None,
     encoding: str | None,
     only_status: str | None,
+    metadata: str | os.PathLike[str] | None = None,
 ) -> Job:
     """The command as a job.
 
@@ -123,8 +150,10 @@ async def read_job(
     if len(parsed) < least:
         raise UsageError("a copy needs at least one SOURCE and a DESTINATION")
     *sources, destination = parsed
-    if manifest is None and (only_status is not None or encoding is not None):
-        raise UsageError("only and encoding are about a manifest; none was given")
+    if manifest is None and only_status is not None:
+        raise UsageError("only is about a manifest; none was given")
+    if manifest is None and metadata is None and encoding is not None:
+        raise UsageError("encoding is about a table; none was given")
     rows = None
     root = str(Path(manifest).parent) if manifest is not None else "."
     if manifest is not None:
@@ -139,7 +168,10 @@ async def read_job(
             raise UsageError(
                 "from platform to platform is not possible yet: copy to a local folder first"
             )
-        return Job(tuple(sources), destination, destination.profile, rows, root)
+        table = await hop(_table_of, metadata, manifest, encoding)
+        return Job(tuple(sources), destination, destination.profile, rows, root, table)
+    if metadata is not None:
+        raise UsageError("metadata is stored with files that are sent; these are fetched")
     if len(remote) < len(sources):
         raise UsageError(
             "neither side is a platform: write PROFILE:PATH for one (profiles: "
@@ -157,6 +189,22 @@ async def read_job(
             )
         )
     return Job(tuple(remote), destination, profiles.pop(), rows, root)
+
+
+def _table_of(
+    metadata: str | os.PathLike[str] | None,
+    manifest: str | os.PathLike[str] | None,
+    encoding: str | None,
+) -> Table | None:
+    if metadata is None:
+        return None
+    try:
+        is_manifest = manifest is not None and Path(metadata).samefile(manifest)
+    except OSError as error:
+        raise TableError(
+            f"the metadata table {os.fspath(metadata)} cannot be read: {error.strerror}"
+        ) from error
+    return Table(Path(metadata), encoding, is_manifest)
 
 
 def _profile_of(location: Remote | Url) -> str:

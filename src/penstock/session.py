@@ -54,6 +54,11 @@ class Folders:
     state: Path
     quota: Path
 
+    @property
+    def kept(self) -> Path:
+        """Answers that hardly change (profiles, vocabularies), for all runs of a user."""
+        return self.quota / "answers"
+
 
 @dataclass(slots=True)
 class Session:

@@ -100,6 +100,7 @@ async def copy(
     config: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     manifest: str | os.PathLike[str] | None = None,
+    metadata: str | os.PathLike[str] | None = None,
     encoding: str | None = None,
     only: str | None = None,
     include: Sequence[str] = (),
@@ -158,7 +159,7 @@ async def copy(
         if value is not None and value < least:
             raise UsageError(f"{option} is at least {least}, not {value}")
     quotas = read_quotas(quota_share, quota_store, quota_fallback)
-    job = await read_job(locations, settings, manifest, encoding, only)
+    job = await read_job(locations, settings, manifest, encoding, only, metadata)
     if isinstance(job.destination, Local):
         await hop(check_partial_dir, choices.partial_dir, job.destination)
     profile = quotas.of(settings.profile(job.profile))
@@ -279,7 +280,15 @@ class _Run:
         deliveries = _Deliveries()
         plan_all, remote_folders = await self._unless_stopped(
             planner_of(
-                self.job, settings, session, surveyor, self.selecting, self.choices, deliveries
+                self.job,
+                settings,
+                session,
+                surveyor,
+                self.selecting,
+                self.choices,
+                deliveries,
+                folders=self.folders,
+                emit=self.emit,
             )
         )
         if plan_all is None:

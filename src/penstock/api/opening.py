@@ -12,6 +12,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from penstock.api.tables import sheet_of, tell_unmatched
 from penstock.config import Settings, load, state_dir
 from penstock.core.errors import (
     UsageError,
@@ -85,6 +86,9 @@ async def planner_of(
     selecting: Selecting,
     choices: Choices,
     deliver: Deliver,
+    *,
+    folders: Folders,
+    emit: Callable[[Event], None],
 ) -> tuple[Callable[[], Awaitable[None]], RemoteFolders | None]:
     """What plans the job when called, and the remote folders it sends to."""
     common = (job.profile, session.exchange, surveyor, selecting, session.clock, deliver)
@@ -95,7 +99,7 @@ async def planner_of(
                 raise UsageError(f"{source.path} does not exist")
         up = UploadPlanner(*common, on_conflict=choices.on_conflict)
         rows = job.rows
-        folders = await up.resolve(job.destination, sources, rows=rows is not None)
+        remote_folders = await up.resolve(job.destination, sources, rows=rows is not None)
 
         async def plan_all() -> None:
             if rows is not None:
@@ -103,8 +107,12 @@ async def planner_of(
             else:
                 await up.plan_sources(sources)
 
-        await up.check_room(plan_all)
-        return plan_all, folders
+        up.sheet = await sheet_of(job, session, up.container, folders.kept, emit)
+        table = str(job.table.path) if job.table is not None else "the metadata"
+        await up.check(plan_all, table)
+        if up.sheet is not None and job.table is not None:
+            tell_unmatched(up.sheet, table, emit, strict=choices.strict)
+        return plan_all, remote_folders
     down = DownloadPlanner(*common, profiles=settings.profiles)
     remote = [source for source in job.sources if not isinstance(source, Local)]
     local = job.destination

@@ -49,6 +49,7 @@ class Plan:
     folders: int
     api_requests: int
     proving: int
+    metadata: int
     windows: int
     quota: int
     window_s: float
@@ -66,6 +67,7 @@ async def plan(
     state: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     manifest: str | os.PathLike[str] | None = None,
+    metadata: str | os.PathLike[str] | None = None,
     encoding: str | None = None,
     only: str | None = None,
     include: Sequence[str] = (),
@@ -93,7 +95,8 @@ async def plan(
     """What `copy` with the same arguments would do: it lists, and moves nothing.
 
     Files of the same size that the ledger does not know are reckoned to be the same; `proving`
-    counts the requests that finding out takes. Raises as `copy` does.
+    counts the requests that finding out takes, `metadata` those that store metadata.
+    Raises as `copy` does.
     """
     environ = os.environ if environ is None else environ
     settings = settings_of(config, environ)
@@ -106,7 +109,7 @@ async def plan(
         own_files(folders_of(state, environ), None, leave_out),
     )
     quotas = read_quotas(quota_share, quota_store, quota_fallback)
-    job = await read_job(locations, settings, manifest, encoding, only)
+    job = await read_job(locations, settings, manifest, encoding, only, metadata)
     folders = folders_of(state, environ)
     clock = Clock.running()
     emit = on_event or (lambda _: None)
@@ -125,14 +128,23 @@ async def plan(
             check_part_size(choices.part_size, traits)
         costing = Costing(session, ledger, choices)
         plan_all, remote_folders = await planner_of(
-            job, settings, session, surveyor, selecting, choices, costing.deliver
+            job,
+            settings,
+            session,
+            surveyor,
+            selecting,
+            choices,
+            costing.deliver,
+            folders=folders,
+            emit=emit,
         )
         await plan_all()
         known = await ledger.fact(session.exchange.platform.endpoint, RATE)
         spent = session.exchange.total.api_requests
     cost = costing.cost
     new = missing_folders(costing.new_folders, remote_folders)
-    requests = cost.api_requests + len(new) + spent
+    metadata_requests = -(-costing.attached // traits.attached_at_once)
+    requests = cost.api_requests + len(new) + metadata_requests + spent
     terms = terms_of(session.profile, traits)
     quota, window_s = terms.top, terms.window_ns / NS_PER_S
     rate = int(known) if known is not None else ASSUMED_RATE
@@ -146,6 +158,7 @@ async def plan(
         folders=len(new),
         api_requests=requests,
         proving=costing.proving,
+        metadata=metadata_requests,
         windows=time.windows,
         quota=quota,
         window_s=window_s,

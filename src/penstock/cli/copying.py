@@ -41,6 +41,7 @@ class Wanted:
     quiet: bool
     log: str | None
     manifest: str | None
+    metadata: str | None
     encoding: str | None
     only: str | None
     min_age: float
@@ -65,9 +66,9 @@ class Wanted:
     def shared(self) -> dict[str, Any]:
         """What `penstock.plan` and `penstock.copy` both take."""
         names = (
-            "rules state config manifest encoding only min_age checksum compare on_conflict "
-            "strict concurrency part_size retries quota_share quota_store quota_fallback times "
-            "partial_dir follow keep_names"
+            "rules state config manifest metadata encoding only min_age checksum compare "
+            "on_conflict strict concurrency part_size retries quota_share quota_store "
+            "quota_fallback times partial_dir follow keep_names"
         )
         return {name: getattr(self, name) for name in names.split()}
 
@@ -76,9 +77,10 @@ def _read(ctx: click.Context) -> Wanted:
     """The options of the command. Raises `UsageError` for some that make no sense together."""
     given = {**ctx.params, "as_json": ctx.params["json"], "rules": options.rules_of(ctx)}
     wanted = Wanted(**{field.name: given[field.name] for field in fields(Wanted)})
-    for name in ("only", "encoding"):
-        if given[name] is not None and wanted.manifest is None:
-            raise UsageError(f"--{name} is about a table: give one with --manifest FILE")
+    if wanted.only is not None and wanted.manifest is None:
+        raise UsageError("--only is about a table: give one with --manifest FILE")
+    if wanted.encoding is not None and wanted.manifest is None and wanted.metadata is None:
+        raise UsageError("--encoding is about a table: give one with --manifest or --metadata FILE")
     return wanted
 
 

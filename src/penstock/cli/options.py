@@ -127,7 +127,10 @@ choosing = together(
     click.option(
         "--manifest", metavar="FILE", help="A table of files to copy (CSV, JSON lines, md5sum)."
     ),
-    click.option("--encoding", metavar="NAME", help="How the manifest is encoded, if not UTF-8."),
+    click.option(
+        "--metadata", metavar="FILE", help="Store with the files what this table says of them."
+    ),
+    click.option("--encoding", metavar="NAME", help="How the tables are encoded, if not UTF-8."),
     click.option("--only", metavar="STATUS", help="Of a report as --manifest, these only: failed."),
     click.option(
         "--include", metavar="GLOB", multiple=True, help="Take what matches; the last match wins."

@@ -112,6 +112,8 @@ def of_plan(plan: Mapping[str, object], profile: str) -> Iterator[str]:
     parts = []
     if number("proving"):
         parts.append(f"{number('proving'):,} to prove files that are already there")
+    if number("metadata"):
+        parts.append(f"{number('metadata'):,} to store metadata")
     if number("spent"):
         parts.append(f"{number('spent'):,} spent on this plan")
     of_these = f" (of these {', '.join(parts)})" if parts else ""

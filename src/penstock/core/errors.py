@@ -20,7 +20,7 @@
     └── TransferError              one file's failure: a line in the report
         ├── SourceMissing · SourceUnreadable · SourceChanged
         ├── RemoteChanged · DigestMismatch · Unproved
-        └── Conflict · NameRefused · DestinationRefused
+        └── Conflict · NameRefused · DestinationRefused · MetadataRefused
 
 `effect` answers the only two questions a caller has: may it be tried again, and whom does it
 concern. A message says what was tried, on what, what came back and what to do. Neither a token
@@ -214,6 +214,10 @@ class Unproved(TransferError):
 
 class Conflict(TransferError):
     """The destination has a file that is not the same."""
+
+
+class MetadataRefused(TransferError):
+    """The platform did not take the metadata of a file. Its content may well be there."""
 
 
 class NameRefused(TransferError):

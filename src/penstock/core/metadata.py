@@ -45,15 +45,19 @@ class MetadataRow:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a table. `column` is None where it is the row as a whole."""
+    """What is wrong with a table. `column` is None where it is the row as a whole.
+
+    `row` is 0 where a file has no row.
+    """
 
     row: int
     column: str | None
     reason: str
 
     def __str__(self) -> str:
-        where = f"row {self.row}" if self.column is None else f"row {self.row}, column "
-        return f"{where}{'' if self.column is None else repr(self.column)}: {self.reason}"
+        where = f"row {self.row}" if self.row else "no row"
+        column = "" if self.column is None else f", column {self.column!r}"
+        return f"{where}{column}: {self.reason}"
 
 
 class FaultyTable(TableError):
@@ -233,8 +237,12 @@ class Sheet:
         if not any(row.values for row in rows):
             if not self.schema.demands_rows:
                 return None, []
+            # What is fixed or has a default may be all that is asked for.
+            text, troubles = self.schema.compile({})
+            if not troubles:
+                return text, []
             where = rows[-1].row if rows else 0
-            return None, [Fault(where, PATH, f"{path!r} has no metadata, and the platform asks it")]
+            return None, [Fault(where, PATH, f"{path!r} has no metadata, and needs some")]
         values: dict[str, tuple[str, ...]] = {}
         origin: dict[str, int] = {}
         for row in rows:

@@ -153,6 +153,8 @@ class Request:
     """Names of digests to take of the bytes that pass (`hashlib` names)."""
     enough: int | None = None
     """Bytes of the answer's body that suffice where it has no sink; the rest is not waited for."""
+    keep_s: float = 0.0
+    """How long its answer may be kept between runs, where whoever drives the flow keeps any."""
 
     @property
     def body_length(self) -> int:

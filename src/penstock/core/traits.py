@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from penstock.core.model import GIB, MIB, TIB
+
+
+class Attaches(enum.Enum):
+    """When a file's metadata is stored, as seen from its content."""
+
+    NEVER = "never"
+    BEFORE = "before"
+    """Each file's with a request of its own, before its content is sent."""
+    AFTER = "after"
+    """Many files' at once, after their content is there."""
+    SUBMITTED = "submitted"
+    """All at once, after every transfer of the run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +58,7 @@ class Traits:
     """Whether what an upload became is seen only in its folder's listing, whose URLs prove it."""
     escapes_names: bool = False
     """Whether a location writes `/` in a name as `%2F`, and `%` as `%25`."""
+    attaches: Attaches = Attaches.NEVER
+    """When metadata is stored."""
+    attached_at_once: int = 1
+    """Files whose metadata one request takes."""

@@ -85,6 +85,8 @@ class UpTransfer:
     """The folder's files as it was listed, by name."""
     promised: Mapping[str, str] = field(default_factory=dict)
     promised_size: int | None = None
+    metadata: str | None = None
+    """What is stored with the file, as its platform takes it; None: nothing is said of it."""
 
     @property
     def source(self) -> str:
@@ -114,3 +116,5 @@ class Ended:
     attempts: int = 0
     destination: str | None = None
     """Where it went, if not where it was planned to (a rename)."""
+    metadata: str | None = None
+    """What became of its metadata: `stored`, `unchanged`, `failed`; None: none was given."""

@@ -62,6 +62,8 @@ class Row:
     placed: str | None = None
     parts: int = 0
     parallel: bool = True
+    metadata: str | None = None
+    """Digest of the metadata that is stored with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +337,7 @@ class Ledger:
             connection.execute(
                 "UPDATE transfers SET state = ?, source = ?, part_size = ?, partial = ?,"
                 " validator = ?, upload_id = NULL, verified_by = NULL, placed = NULL,"
-                " digests = '{}' WHERE id = ?",
+                " digests = '{}', metadata = NULL WHERE id = ?",
                 (
                     after(State.PLANNED, Event.CLAIM).value,
                     _dump(source),
@@ -474,6 +476,15 @@ class Ledger:
             connection.execute("DELETE FROM claims WHERE transfer = ?", (transfer,))
 
         await self._do(work)
+
+    async def attached(self, stored: Sequence[tuple[int, str]]) -> None:
+        """Digests of the metadata that is now stored, by transfer."""
+        await self._do(
+            lambda c: c.executemany(
+                "UPDATE transfers SET metadata = ? WHERE id = ?",
+                [(digest, transfer) for transfer, digest in stored],
+            )
+        )
 
     # -- parts and uploads ------------------------------------------------------------------
 
@@ -729,7 +740,7 @@ class Ledger:
 _COLUMNS = (
     "id, direction, endpoint, container, remote_path, local_path, state, source, part_size,"
     " upload_id, partial, validator, remote_id, size, mtime_ns, digests, verified_by, placed,"
-    " parts, parallel"
+    " parts, parallel, metadata"
 )
 
 
@@ -798,7 +809,7 @@ def _by_id(connection: sqlite3.Connection, transfer: int) -> Row:
 def _read(found: tuple[Any, ...]) -> Row:
     key, direction, endpoint, container, remote, local, state, source, *rest = found
     part_size, upload_id, partial_path, validator, remote_id, size, mtime_ns, *rest = rest
-    digests, verified_by, placed, parts, parallel = rest
+    digests, verified_by, placed, parts, parallel, metadata = rest
     return Row(
         id=key,
         identity=Identity(
@@ -818,6 +829,7 @@ def _read(found: tuple[Any, ...]) -> Row:
         placed=_loaded(placed),
         parts=parts,
         parallel=bool(parallel),
+        metadata=metadata,
     )
 
 

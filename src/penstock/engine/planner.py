@@ -19,6 +19,7 @@ from penstock.core.errors import (
     Conflict,
     Effect,
     LocationError,
+    MetadataRefused,
     NameRefused,
     PenstockError,
     Refused,
@@ -30,6 +31,7 @@ from penstock.core.globs import Selection
 from penstock.core.lifecycle import State
 from penstock.core.locations import Local, Location, Remote, Url, parse
 from penstock.core.locations import shown as shown_as
+from penstock.core.metadata import Fault, FaultyTable, Sheet
 from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
 from penstock.core.names import to_local, to_remote
 from penstock.core.tables import ManifestRow
@@ -145,6 +147,9 @@ class UploadPlanner(_Planner):
         super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
         self._on_conflict = on_conflict
         self.room: int | None = None
+        self.sheet: Sheet | None = None
+        """The metadata table, where there is one."""
+        self._faults: list[Fault] | None = None
         self._listings: dict[str, Listing] = {}
         self._folders: Folders | None = None
 
@@ -200,14 +205,23 @@ class UploadPlanner(_Planner):
                 return
             raise no_such_place(found.place, refused) from refused
 
-    async def check_room(self, plan: Callable[[], Awaitable[None]]) -> None:
-        """Nothing, or `RunStopped` where what `plan` delivers does not fit. Listings are kept.
+    @property
+    def container(self) -> Place:
+        """What files go to."""
+        return self._found.place
+
+    async def check(self, plan: Callable[[], Awaitable[None]], table: str) -> None:
+        """Nothing, or `RunStopped` where what `plan` delivers does not fit, or `FaultyTable`.
+
+        Listings are kept. All faults of the metadata are found, those of rows that are about no
+        file among them.
 
         A file that stands there with the same size needs no room; one that is written over does.
         """
-        if self.room is None:
+        if self.room is None and self.sheet is None:
             return
         needed = 0
+        self._faults = []
 
         async def add(batch: Sequence[Planned]) -> None:
             nonlocal needed
@@ -222,7 +236,12 @@ class UploadPlanner(_Planner):
             await plan()
         finally:
             self._deliver = deliver
-        if needed > self.room:
+            faults, self._faults = self._faults, None
+        if self.sheet is not None:
+            found = dict.fromkeys((*self.sheet.check_rows(), *faults))
+            if found:
+                raise FaultyTable(table, sorted(found, key=lambda fault: fault.row))
+        if self.room is not None and needed > self.room:
             raise RunStopped(
                 f"{self._destination} has room for {self.room} bytes, and {needed} are to be sent; "
                 "nothing was moved"
@@ -320,8 +339,13 @@ class UploadPlanner(_Planner):
         found = file.found
         changed_at = found.mtime_ns / 1e9 if found is not None and found.mtime_ns else None
         why = self._left_out(file.relative, changed_at)
+        text, faults = self._metadata_of(place, name, is_moved=why is None)
         if why is not None:
             return Unmoved(path, shown, State.SKIPPED, why, size=found.size if found else None)
+        if faults:
+            # A file that came after the table was checked.
+            refused = MetadataRefused("; ".join(map(str, faults)))
+            return Unmoved(path, shown, State.FAILED, error=refused)
         if file.error is not None or found is None:
             return Unmoved(path, shown, State.FAILED, error=file.error)
         try:
@@ -361,7 +385,25 @@ class UploadPlanner(_Planner):
             siblings=listing.files,
             promised=dict(row.digests) if row else {},
             promised_size=row.size if row else None,
+            metadata=text,
         )
+
+    def _metadata_of(
+        self, place: Place, name: str, *, is_moved: bool
+    ) -> tuple[str | None, list[Fault]]:
+        """What is to be stored with a file by its path below the destination, or what is wrong."""
+        if self.sheet is None:
+            return None, []
+        below = place.path.removeprefix(self._wanted.path).lstrip("/")
+        path = _join(below, name) if place.path.startswith(self._wanted.path) else name
+        if not is_moved:
+            self.sheet.rows_of(path)
+            return None, []
+        text, faults = self.sheet.of(path)
+        if self._faults is None:
+            return text, faults
+        self._faults += faults
+        return text, []
 
     async def _listing_of(self, place: Place) -> Listing:
         """A folder's listing; empty where the listings above it show that it is not there."""

@@ -18,7 +18,15 @@ from dataclasses import dataclass, field, replace
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from penstock.core.errors import Conflict, Effect, LeaseExpired, PenstockError, Refused, RunStopped
+from penstock.core.errors import (
+    Conflict,
+    Effect,
+    LeaseExpired,
+    MetadataRefused,
+    PenstockError,
+    Refused,
+    RunStopped,
+)
 from penstock.core.events import (
     PlanComplete,
     TransferEnded,
@@ -31,6 +39,7 @@ from penstock.core.lifecycle import State
 from penstock.core.model import Identity
 from penstock.core.report import Line, Summary
 from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict, Transfer, UpTransfer
+from penstock.engine.attaching import Attachments, Waiting, digest_of
 from penstock.engine.context import Context
 from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
@@ -141,6 +150,9 @@ class Scheduler:
         self._send: MemoryObjectSendStream[Transfer] | None = None
         self._arrivals = Arrivals(context, self._settled)
         self._unproved: set[int] = set()
+        self._attachments = Attachments(context, self._attached)
+        # Proved already: only their metadata is to be stored.
+        self._metadata_only: set[Identity] = set()
 
     async def run(self, plan: Callable[[Deliver], Awaitable[None]]) -> None:
         """Every transfer that `plan` delivers has ended, or the run was stopped.
@@ -164,6 +176,7 @@ class Scheduler:
                     await self._settle_held()
                     if not self._stop.asked:
                         await self._arrivals.prove()
+                    await self._attachments.flush()
                 group.cancel_scope.cancel()
         except BaseException as error:
             cause = error
@@ -232,9 +245,14 @@ class Scheduler:
                     )
                     more = await digest_file(path, ended.size, missing)
                     ended = replace(ended, digests={**ended.digests, **more})
-                self._done(transfer, ended, Tally(), 0.0)
-                continue
-            if row is not None and _is_sent(transfer, row):
+                if _unchanged(transfer, row):
+                    self._done(transfer, replace(ended, metadata="unchanged"), Tally(), 0.0)
+                    continue
+                if not _metadata_of(transfer):
+                    self._done(transfer, ended, Tally(), 0.0)
+                    continue
+                self._metadata_only.add(transfer.identity)
+            elif row is not None and _is_sent(transfer, row):
                 # It was proved, and the listing made since does not show it: it goes again.
                 self._replanned[transfer.identity] = row.remote_id
             self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
@@ -306,7 +324,7 @@ class Scheduler:
             for transfer, row, is_proved in zip(held, rows, proved, strict=True):
                 # Our listing is older than what another process has just proved.
                 if row is not None and (is_proved or self._was_sent_since(transfer, row)):
-                    self._done(transfer, _known(row), Tally(), 0.0)
+                    await self._finish(transfer, row, _known(row), Tally(), 0.0)
                 elif not await self._move(transfer):
                     self._held.append(transfer)
             if self._held:
@@ -318,10 +336,11 @@ class Scheduler:
         row = await context.ledger.claim(transfer.identity, context.run)
         if isinstance(row, Held):
             return False
-        if self._was_sent_since(transfer, row):
-            # Another process has sent it since our listing was made.
+        if transfer.identity in self._metadata_only or self._was_sent_since(transfer, row):
+            # Sent before, or by another process since our listing was made.
+            self._metadata_only.discard(transfer.identity)
             await context.ledger.release(row.id)
-            self._done(transfer, _known(row), Tally(), 0.0)
+            await self._finish(transfer, row, _known(row), tally, context.clock.now_s())
             return True
         began_s = context.clock.now_s()
         context.emit(TransferStarted(transfer.source, transfer.destination, transfer.size))
@@ -349,15 +368,40 @@ class Scheduler:
             if self._arrivals.add(Arrival(transfer, row, ended, tally, began_s)):
                 await self._arrivals.prove()
             return True
-        self._done(transfer, ended, tally, context.clock.now_s() - began_s)
+        await self._finish(transfer, row, ended, tally, began_s)
         return True
+
+    async def _finish(
+        self, transfer: Transfer, row: Row, ended: Ended, tally: Tally, began_s: float
+    ) -> None:
+        """The transfer is done, once its metadata is stored too."""
+        text = _metadata_of(transfer)
+        stored = ended.metadata is not None or ended.id is None or ended.reason == "conflict"
+        if isinstance(transfer, UpTransfer) and text and not stored:
+            if ended.state is State.SKIPPED and _unchanged(transfer, row, ended.id):
+                ended = replace(ended, metadata="unchanged")
+            else:
+                await self._attachments.add(Waiting(transfer, row.id, ended, tally, began_s))
+                return
+        seconds = self._context.clock.now_s() - began_s if began_s else 0.0
+        self._done(transfer, ended, tally, seconds)
+
+    async def _attached(self, waiting: Waiting, error: PenstockError | None) -> None:
+        """A transfer's metadata is stored, or was refused."""
+        seconds = self._context.clock.now_s() - waiting.began_s if waiting.began_s else 0.0
+        if error is None:
+            ended = replace(waiting.ended, metadata="stored")
+            self._done(waiting.transfer, ended, waiting.tally, seconds)
+        else:
+            self._failed(waiting.transfer, error, waiting.tally, seconds, waiting.ended)
 
     async def _settled(self, arrival: Arrival, ended: Ended | PenstockError) -> None:
         """What has arrived is proved, or is not."""
         self._unproved.discard(arrival.row.id)
         seconds = self._context.clock.now_s() - arrival.began_s
         if isinstance(ended, Ended):
-            self._done(arrival.transfer, ended, arrival.tally, seconds)
+            ended = replace(ended, metadata=arrival.ended.metadata)
+            await self._finish(arrival.transfer, arrival.row, ended, arrival.tally, arrival.began_s)
             return
         await self._context.ledger.forget_upload(arrival.row.id)
         await self._context.ledger.failed(arrival.row.id)
@@ -377,7 +421,8 @@ class Scheduler:
     async def _worker(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
         if isinstance(transfer, DownTransfer):
             return await Download(self._context, transfer, row, tally).run()
-        return await UploadRun(self._context, transfer, row, tally).run()
+        run = UploadRun(self._context, transfer, row, tally)
+        return replace(await run.run(), metadata=run.attached)
 
     # -- lines -------------------------------------------------------------------------------
 
@@ -396,6 +441,7 @@ class Scheduler:
                 reason=ended.reason,
                 digests=dict(ended.digests),
                 verified_by=ended.verified_by,
+                metadata=ended.metadata,
                 parts=ended.parts,
                 attempts=ended.attempts,
                 api_requests=tally.api_requests,
@@ -407,18 +453,26 @@ class Scheduler:
         )
 
     def _failed(
-        self, transfer: Transfer, error: PenstockError, tally: Tally, seconds: float
+        self,
+        transfer: Transfer,
+        error: PenstockError,
+        tally: Tally,
+        seconds: float,
+        ended: Ended | None = None,
     ) -> None:
+        """A failed transfer's line; `ended` is how its content did, where that is there."""
         self._open.pop(transfer.identity, None)
         self._end(
             Line(
                 run=self._context.run,
                 source=transfer.source,
                 destination=transfer.destination,
-                id=None,
+                id=ended.id if ended is not None else None,
                 size=transfer.size,
                 status=State.FAILED.value,
                 reason="conflict" if type(error).__name__ == "Conflict" else None,
+                digests=dict(ended.digests) if ended is not None else {},
+                metadata="failed" if isinstance(error, MetadataRefused) else None,
                 attempts=1,
                 api_requests=tally.api_requests,
                 bytes_sent=tally.bytes_sent,
@@ -465,6 +519,23 @@ class Scheduler:
 
 def _error(error: PenstockError) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error)}
+
+
+def _metadata_of(transfer: Transfer) -> str | None:
+    return transfer.metadata if isinstance(transfer, UpTransfer) else None
+
+
+def _unchanged(transfer: Transfer, row: Row, file_id: str | None = None) -> bool:
+    """Whether what is to be stored with a file is what was last stored with it."""
+    text = _metadata_of(transfer)
+    if text is None or row.metadata != digest_of(text):
+        return False
+    return file_id is None or file_id == row.remote_id
+
+
+def metadata_wanted(transfer: Transfer, row: Row | None) -> bool:
+    """Whether a transfer's metadata costs a request, or a share of one."""
+    return bool(_metadata_of(transfer)) and (row is None or not _unchanged(transfer, row))
 
 
 def _known(row: Row) -> Ended:

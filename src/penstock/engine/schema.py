@@ -100,4 +100,6 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (endpoint, name)
     ) WITHOUT ROWID;
     """,
+    # SHA-256 of the metadata that was last stored with the file.
+    "ALTER TABLE transfers ADD COLUMN metadata TEXT",
 )

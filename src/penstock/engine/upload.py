@@ -17,6 +17,8 @@ from penstock.core.errors import (
     AnswerLost,
     Conflict,
     DigestMismatch,
+    Effect,
+    MetadataRefused,
     PenstockError,
     Refused,
     SourceChanged,
@@ -45,8 +47,10 @@ from penstock.core.proof import (
     tag_of,
     weigh,
 )
+from penstock.core.traits import Attaches
 from penstock.core.transfers import Choices, Compare, Ended, OnConflict, UpTransfer
 from penstock.engine import files
+from penstock.engine.attaching import attach, digest_of
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
@@ -54,6 +58,7 @@ from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
 from penstock.engine.ledger import Intent, Row
 from penstock.engine.openuploads import INSISTS
+from penstock.platforms.describing import Attachment
 
 # The part reports a profile refused in the completing request, remembered for later runs.
 NEEDS_REPORTS = "needs reports"
@@ -85,6 +90,8 @@ class UploadRun:
         self._creation_lost = False
         self._states_another = False
         self._whole: dict[str, str] = {}
+        self.attached: str | None = None
+        """What became of the metadata, where it is stored before the content."""
         self._seen_later = context.exchange.platform.traits.proves_by_listing
 
     async def run(self) -> Ended:
@@ -257,6 +264,7 @@ class UploadRun:
         place = await self._place()
         target = Target(place, self._name, size)
         upload = await self._begin(target)
+        await self._attach(place)
         parts = cut(size, upload.part_size)
         # Where nothing but the listing shows a sent file, and it did not, it goes again.
         receipts = {} if self._seen_later else await self._known_receipts(parts)
@@ -273,6 +281,33 @@ class UploadRun:
             await self._digest_whole(size)
         await files.unchanged(self._transfer.local_path, self._transfer.found)
         return await self._complete(upload, target, [receipts[part.number] for part in parts])
+
+    async def _attach(self, place: Place) -> None:
+        """Metadata stored, where the platform wants it before the content.
+
+        Raises `MetadataRefused`; nothing of the content was sent then.
+        """
+        text, traits = self._transfer.metadata, self._exchange.platform.traits
+        if text is None or traits.attaches is not Attaches.BEFORE:
+            return
+        if self._row.upload_id is not None and self._row.metadata == digest_of(text):
+            self.attached = "unchanged"
+            return
+        existing = self._transfer.existing
+        one = Attachment(place, self._name, existing.id if existing else None, text)
+        try:
+            (reason,) = await attach(self._context, [one], self._tally)
+        except Refused as refused:
+            if refused.effect is not Effect.FAIL_TRANSFER:
+                raise
+            reason = str(refused)
+        if reason is not None:
+            raise MetadataRefused(
+                f"the metadata of {self._transfer.destination} was not taken, so its content was "
+                f"not sent ({reason})"
+            )
+        await self._context.ledger.attached([(self._row.id, digest_of(text))])
+        self.attached = "stored"
 
     async def _place(self) -> Place:
         folder = self._transfer.folder

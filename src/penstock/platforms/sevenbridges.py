@@ -51,7 +51,7 @@ from penstock.core.model import (
 )
 from penstock.core.proof import TagKind, read_tag
 from penstock.core.times import url_expires_at, when
-from penstock.core.traits import Traits
+from penstock.core.traits import Attaches, Traits
 from penstock.platforms.base import (
     TRANSIENT,
     JsonObject,
@@ -60,6 +60,13 @@ from penstock.platforms.base import (
     ranged_get,
     refuse_name,
     storage_refusal,
+)
+from penstock.platforms.describing import Attachment, SchemaFound, StoredPage
+from penstock.platforms.sevenbridges_metadata import (
+    SevenBridgesSchema,
+    edit_body,
+    edit_outcome,
+    stored_values,
 )
 
 TRAITS = Traits(
@@ -76,6 +83,9 @@ TRAITS = Traits(
     # 32 MiB is the part size recommended by [REF] and sent by [PY]; 64 MiB is ours; 5 MiB the
     # least the platform takes; the others are usual elsewhere.
     etag_part_sizes=tuple(n * MIB for n in (32, 64, 5, 128, 16, 8, 10, 100)),
+    attaches=Attaches.AFTER,
+    # Source: [CGC] "Edit details of multiple files": at most 100 a call.
+    attached_at_once=100,
 )
 
 # Source: [REF] "Initialize a multipart upload": a name of at most 255 characters without "/".
@@ -510,6 +520,45 @@ class SevenBridges:
         total = _whole(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return found, str(offset + len(items)) if more and items else None
+
+    # -- metadata ---------------------------------------------------------------------------
+
+    def schema(self, place: Place) -> Flow[SchemaFound]:  # noqa: ARG002
+        """Any field: nothing is asked."""
+        yield from ()
+        return SchemaFound(SevenBridgesSchema())
+
+    def attach(self, attachments: Sequence[Attachment]) -> Flow[Sequence[str | None]]:
+        """Fields and tags of up to 100 files. Source: [CGC] "Edit details of multiple files"."""
+        request = self._api("POST", "/bulk/files/edit", body=edit_body(attachments))
+        return edit_outcome(JsonObject.of((yield request), "bulk edit"), attachments)
+
+    def stored_in(self, place: Place, cursor: str | None) -> Flow[StoredPage]:
+        """A folder's page with the metadata of its files. Source: [REF] "List files", `fields`."""
+        offset = int(cursor) if cursor is not None else 0
+        size = self._traits.page_size
+        fields = "id,name,type,metadata,tags"
+        query = [
+            *self._of(place),
+            ("limit", str(size)),
+            ("offset", str(offset)),
+            ("fields", fields),
+        ]
+        response = yield self._api("GET", "/files", query)
+        items = list(JsonObject.of(response, "file listing").objects("items"))
+        total = _whole(response.headers.get("X-Total-Matching-Query"))
+        more = offset + len(items) < total if total is not None else len(items) == size
+        return StoredPage(
+            tuple(
+                (item.text("name"), stored_values(item)) for item in items if not _is_folder(item)
+            ),
+            tuple(
+                RemoteFolder(item.text("id"), item.text("name"))
+                for item in items
+                if _is_folder(item)
+            ),
+            str(offset + len(items)) if more and items else None,
+        )
 
     # -- requests ---------------------------------------------------------------------------
 
