@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -11,8 +12,13 @@ from penstock.cli import options, running, terminal
 from penstock.core.errors import Interrupted, UsageError
 from penstock.core.units import parse_quota
 
-# The profile that the line on how to use it names.
-_PROFILES = {"sevenbridges": "cavatica"}
+# The profile that the line on how to use it names, what is announced last, and what to try.
+_PROFILES = {"coscine": "coscine", "sevenbridges": "cavatica"}
+_LAST = {"coscine": "resource", "sevenbridges": "project"}
+_TRY = {
+    "coscine": "penstock copy FOLDER {profile}:{project}/{resource}/",
+    "sevenbridges": "penstock copy FOLDER {profile}:{project}/",
+}
 
 
 @click.command()
@@ -39,26 +45,30 @@ def simulate(
 ) -> int:
     """Serve PLATFORM on this machine, with one empty project, until interrupted.
 
-    Prints its endpoint, token and project, and how to point a profile at it.
+    Prints its endpoint, token and what there is to write to, and how to point a profile at it.
     """
-    from penstock.simulators import SevenBridgesSettings, serve  # noqa: PLC0415 - slow to import
+    from penstock import simulators  # noqa: PLC0415 - slow to import
 
-    settings = SevenBridgesSettings()
-    if quota is not None:
-        settings = SevenBridgesSettings(quota=quota[0], window_s=quota[1])
+    made: dict[str, Callable[..., object]] = {
+        "coscine": simulators.CoscineSettings,
+        "sevenbridges": simulators.SevenBridgesSettings,
+    }
+    limited = {} if quota is None else {"quota": quota[0], "window_s": quota[1]}
+    settings = made[platform](**limited)
     told: dict[str, str] = {}
 
     def announce(line: str) -> None:
         name, _, value = line.partition(": ")
         told[name] = value
         terminal.put(line)
-        if len(told) == len(("endpoint", "token", "project")):
-            terminal.put(f"use: {how_to_use(_PROFILES[platform], told, quota)}")
+        if name == _LAST[platform]:
+            terminal.put(f"use: {how_to_use(platform, told, quota)}")
         sys.stdout.flush()
 
     try:
         running.run(
-            lambda: serve(platform, settings, announce=announce, port=port), running.Signals(None)
+            lambda: simulators.serve(platform, settings, announce=announce, port=port),
+            running.Signals(None),
         )
     except Interrupted:
         return 0
@@ -72,11 +82,12 @@ def simulate(
     return 0
 
 
-def how_to_use(profile: str, told: dict[str, str], quota: tuple[int, float] | None) -> str:
+def how_to_use(platform: str, told: dict[str, str], quota: tuple[int, float] | None) -> str:
     """Commands for another terminal."""
+    profile = _PROFILES[platform]
     stem = f"PENSTOCK_{profile.upper()}"
     settings = f"export {stem}_ENDPOINT={shlex.quote(told['endpoint'])}"
     settings += f" {stem}_TOKEN={shlex.quote(told['token'])}"
     if quota is not None:
         settings += f" {stem}_QUOTA={quota[0]}/{quota[1]:g}s"
-    return f"{settings}; penstock copy FOLDER {profile}:{told['project']}/"
+    return f"{settings}; {_TRY[platform].format(profile=profile, **told)}"

@@ -4,9 +4,10 @@ They import nothing of penstock, so that they cannot agree with its mistakes; th
 """
 
 from penstock.simulators.content import Bytes, Content, Joined, Zeros
+from penstock.simulators.coscine import Coscine, CoscineFile, CoscineSettings, S3Place
 from penstock.simulators.faults import Armed, Fault, Faults
 from penstock.simulators.host import Exchange
-from penstock.simulators.quota import FixedWindow, Window
+from penstock.simulators.quota import FixedWindow, SlidingWindow, Window
 from penstock.simulators.serve import serve
 from penstock.simulators.sevenbridges import (
     SevenBridges,
@@ -20,13 +21,18 @@ __all__ = [
     "Armed",
     "Bytes",
     "Content",
+    "Coscine",
+    "CoscineFile",
+    "CoscineSettings",
     "Exchange",
     "Fault",
     "Faults",
     "FixedWindow",
     "Joined",
+    "S3Place",
     "SevenBridges",
     "SevenBridgesSettings",
+    "SlidingWindow",
     "Storage",
     "StorageSettings",
     "StoredFile",

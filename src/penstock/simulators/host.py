@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Literal
 
-from aiohttp import ClientPayloadError, web
+from aiohttp import BodyPartReader, ClientPayloadError, web
 
 from penstock.simulators.content import STEP, Bytes, Content, content_of
 from penstock.simulators.faults import Fault, Faults, HostName
@@ -51,13 +51,17 @@ class Exchange:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer to be sent: `length` bytes of `body` from `offset`, all of it if not given."""
+    """An answer to be sent: `length` bytes of `body` from `offset`, all of it if not given.
+
+    silence_s: nothing is sent instead; the connection is closed after so long.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Content = field(default_factory=lambda: Bytes(b""))
     offset: int = 0
     length: int | None = None
+    silence_s: float | None = None
 
     @property
     def size(self) -> int:
@@ -101,6 +105,11 @@ class Call:
         return self.request.path
 
     @property
+    def raw_path(self) -> str:
+        """The path as it was sent, percent-encoded, without the query."""
+        return self.request.rel_url.raw_path
+
+    @property
     def has_token(self) -> bool:
         """Whether the request carries the platform's token, in any form."""
         headers = self.request.headers
@@ -127,6 +136,31 @@ class Call:
     async def body(self) -> bytes:
         """Return the whole body; for control calls only."""
         return b"".join([piece async for piece in self.pieces()])
+
+    async def field(self, name: str) -> AsyncIterator[bytes]:
+        """Return a field of a multipart/form-data body as it arrives, at the host's bandwidth.
+
+        Raises:
+            ValueError: the body is no such form, or has no such field.
+            Disconnected: the client went away before the end.
+        """
+        if self.request.content_type != "multipart/form-data":
+            raise ValueError("the body is not multipart/form-data")
+        try:
+            async for part in await self.request.multipart():
+                if not isinstance(part, BodyPartReader):
+                    break
+                mine = part.name == name
+                while piece := await part.read_chunk(self._host.step):
+                    self.bytes_in += len(piece)
+                    if mine:
+                        yield piece
+                    await self._host.pace(len(piece))
+                if mine:
+                    return
+        except (ConnectionError, ClientPayloadError) as gone:
+            raise Disconnected from gone
+        raise ValueError(f"the form has no field {name!r}")
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -234,6 +268,9 @@ class Host:
         reply = self._gate(call)
         if reply is None:
             reply = _answer_of(call.fault) or await self._handler(call)
+        if reply.silence_s is not None:
+            await self.pause(reply.silence_s)
+            raise Disconnected
         if call.fails("drop after"):
             raise Disconnected
         headers = {

@@ -1,11 +1,13 @@
-"""A quota of N requests in a fixed window, and the headers that tell of it.
+"""A quota of N requests in a window, and the headers that tell of it.
 
 Fixed as Seven Bridges says: once the limit is reached nothing more is accepted until the interval
-ends. Time comes from the caller; nothing here waits. Whether windows are aligned to the clock or
-begin with a first call, and whether refused calls count, no document says: both are switches.
+ends; or sliding: never more than N in any T. Time comes from the caller; nothing here waits.
+Whether windows are aligned to the clock or begin with a first call, and whether refused calls
+count, no document says: both are switches.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -130,3 +132,55 @@ class FixedWindow:
             self.windows.append(window)
             self._spent_by_others = 0
         return window
+
+
+class SlidingWindow:
+    """Counts requests against `limit` over the last `window_s` seconds, whenever one looks."""
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        window_s: float,
+        clock: Callable[[], float],
+        count_refused: bool = False,
+    ) -> None:
+        self.limit = limit
+        self.window_s = window_s
+        self.accepted = 0
+        self.refused = 0
+        self._clock = clock
+        self._count_refused = count_refused
+        self._at: deque[float] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"SlidingWindow({self.limit}/{self.window_s:g}s, remaining={self.remaining}, "
+            f"accepted={self.accepted}, refused={self.refused})"
+        )
+
+    @property
+    def remaining(self) -> int:
+        """How many more requests are accepted now."""
+        self._forget()
+        return max(0, self.limit - len(self._at))
+
+    def admit(self) -> bool:
+        """Count one request; return whether it is accepted."""
+        accepted = self.remaining > 0
+        if accepted:
+            self.accepted += 1
+        else:
+            self.refused += 1
+        if accepted or self._count_refused:
+            self._at.append(self._clock())
+        return accepted
+
+    def spend(self, requests: int) -> None:
+        """Take requests out of the window, now, for another client of the same token."""
+        self._at.extend([self._clock()] * requests)
+
+    def _forget(self) -> None:
+        gone = self._clock() - self.window_s
+        while self._at and self._at[0] <= gone:
+            self._at.popleft()

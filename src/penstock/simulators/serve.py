@@ -4,22 +4,25 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from penstock.simulators.sevenbridges import SevenBridges, SevenBridgesSettings
+from penstock.simulators.coscine import Coscine
+from penstock.simulators.sevenbridges import SevenBridges
 
 _PLATFORMS: dict[str, Callable[[Any, int], Any]] = {
+    "coscine": lambda settings, port: Coscine(settings, port=port),
     "sevenbridges": lambda settings, port: SevenBridges(settings, port=port),
 }
 
 
 async def serve(
     platform: str,
-    settings: SevenBridgesSettings | None = None,
+    settings: object = None,
     *,
     announce: Callable[[str], None],
     port: int = 0,
 ) -> None:
     """Announce `name: value` lines, then serve; ends only when cancelled, and then cleans up.
 
+    settings: of that platform's simulator; None is its defaults.
     port: of the API; 0 is any free one. The storage host always takes a free one.
 
     Raises:

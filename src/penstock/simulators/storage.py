@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import cached_property
 from typing import Any, Literal
+from urllib.parse import quote
 
 import google_crc32c
 
@@ -235,7 +236,7 @@ class Storage:
         return self.signer.sign(
             base=self.url,
             method=method,
-            path=f"/{BUCKET}/{key}",
+            path=quote(f"/{BUCKET}/{key}"),
             now=self.now(),
             lifetime_s=lifetime_s,
             query=query,
@@ -252,7 +253,8 @@ class Storage:
                 return error_reply(400, "InvalidArgument", "Only one auth mechanism allowed")
         denial = self.signer.judge(
             method=call.method,
-            path=call.request.rel_url.raw_path,
+            # what is signed is the path encoded anew, as S3 does it, however a client wrote it
+            path=quote(call.path),
             query=call.request.query,
             headers=headers,
             now=self.now(),

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from penstock.simulators.host import Call, Reply, json_reply
+from penstock.simulators.routes import Route
 from penstock.simulators.sevenbridges.answers import (
     chosen,
     error_object,
@@ -14,7 +15,7 @@ from penstock.simulators.sevenbridges.answers import (
     page_offset,
     page_size,
 )
-from penstock.simulators.sevenbridges.routes import Route, json_of
+from penstock.simulators.sevenbridges.routes import json_of
 from penstock.simulators.sevenbridges.state import Node, RefusedError, World
 
 

@@ -21,6 +21,7 @@ from penstock.simulators.content import Content, content_of
 from penstock.simulators.faults import Faults
 from penstock.simulators.host import Call, Exchange, Host, Reply, json_reply
 from penstock.simulators.quota import FixedWindow
+from penstock.simulators.routes import Route, Router, UnroutedError
 from penstock.simulators.sevenbridges.answers import (
     page,
     page_offset,
@@ -29,7 +30,6 @@ from penstock.simulators.sevenbridges.answers import (
     refusal,
 )
 from penstock.simulators.sevenbridges.files import Bulk, Files
-from penstock.simulators.sevenbridges.routes import Route, Router
 from penstock.simulators.sevenbridges.settings import SevenBridgesSettings
 from penstock.simulators.sevenbridges.state import Node, RefusedError, StoredFile, World
 from penstock.simulators.sevenbridges.uploads import Upload, Uploads
@@ -76,7 +76,8 @@ class SevenBridges:
         projects = Projects(self._world, self.quota)
         bulk = Bulk(self._world, files)
         groups = (files, bulk, self._uploads, projects)
-        self._router = Router([route for group in groups for route in group.routes()])
+        routes = [route for group in groups for route in group.routes()]
+        self._router = Router(routes, base="/v2")
         self._host = Host(
             "api",
             handler=self._answer,
@@ -239,6 +240,10 @@ class SevenBridges:
             return await self._router.answer(call)
         except RefusedError as error:
             return refusal(error)
+        except UnroutedError as error:
+            if error.known:
+                return refusal(RefusedError(405, 90006, "Method not allowed."))
+            return refusal(RefusedError(404, 90003, "Resource not found."))
 
     def _headers(self, _call: Call, reply: Reply) -> dict[str, str]:
         headers = {"X-Request-Id": f"{next(self._request_ids):032x}"}

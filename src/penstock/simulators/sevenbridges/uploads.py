@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.simulators.host import Call, Reply, json_reply
+from penstock.simulators.routes import Route
 from penstock.simulators.sevenbridges.answers import (
     file_object,
     page,
@@ -18,7 +19,7 @@ from penstock.simulators.sevenbridges.answers import (
     page_size,
     when,
 )
-from penstock.simulators.sevenbridges.routes import Route, json_of
+from penstock.simulators.sevenbridges.routes import json_of
 from penstock.simulators.sevenbridges.state import Node, RefusedError, World
 from penstock.simulators.storage import Multipart
 
