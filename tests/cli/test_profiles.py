@@ -59,3 +59,40 @@ def test_a_missing_token_is_exit_2(bare: Shell) -> None:
     ended = bare.run("profiles", "check", "cavatica")
     assert ended.returncode == 2
     assert ended.stdout == ""
+
+
+def test_a_profile_is_added_changed_and_removed_and_comments_stay(bare: Shell) -> None:
+    config = bare.folder / "my.toml"
+    config.write_text("# mine\n[profiles.other]\nplatform = 'surf' # kept\n")
+    more = ("--config", "my.toml")
+    ended = bare.run("profiles", "add", "lab", "--platform", "coscine", "--token", "env:T", *more)
+    assert ended.returncode == 0, ended.stderr
+    assert bare.run("profiles", "add", "lab", "--quota", "100/60s", *more).returncode == 0
+    shown = bare.run("profiles", "show", "lab", *more).stdout
+    assert "100 per 1 min" in shown
+    assert "env:T" in shown
+    assert bare.run("profiles", "remove", "lab", *more).returncode == 0
+    text = config.read_text()
+    assert "# mine" in text
+    assert "# kept" in text
+    assert "lab" not in text
+    assert bare.run("profiles", "remove", "lab", *more).returncode == 2
+
+
+def test_a_profile_that_makes_no_sense_changes_nothing(bare: Shell) -> None:
+    config = bare.folder / "my.toml"
+    more = ("--config", "my.toml")
+    config.write_text("")
+    for wrong in (
+        ("lab", "--endpoint", "http://example.org/v2", "--platform", "sevenbridges"),
+        ("lab", "--endpoint", "https://example.org/v2"),
+        ("lab", "--platform", "surf", "--quota", "many"),
+        ("lab", "--platform", "surf", "--token", "secret-itself"),
+        ("l/b", "--platform", "surf"),
+        ("lab",),
+    ):
+        ended = bare.run("profiles", "add", *wrong, *more)
+        assert ended.returncode == 2, ended.stdout
+        assert "secret-itself" not in ended.stderr
+        assert config.read_text() == ""
+    assert sorted(path.name for path in bare.folder.iterdir()) == ["my.toml"]

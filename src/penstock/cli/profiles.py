@@ -12,8 +12,9 @@ import click
 
 from penstock.cli import options, running, terminal
 from penstock.cli.menu import Menu
-from penstock.config import Profile, Settings, load
-from penstock.core.errors import PenstockError, ProfileError
+from penstock.config import PLATFORMS, Profile, Settings, load
+from penstock.core.errors import PenstockError, ProfileError, UsageError
+from penstock.core.locations import PROFILE_NAME
 from penstock.core.units import format_duration
 
 
@@ -100,6 +101,64 @@ def check(
         running.Signals(None),
     )
     terminal.put(f"{name}: ok, {profile.endpoint} accepts the token")
+    return 0
+
+
+@profiles.command()
+@click.argument("name")
+@click.option("--platform", type=click.Choice(PLATFORMS), help="For a name that is not built in.")
+@click.option("--endpoint", metavar="URL", help="The API root, version included.")
+@click.option(
+    "--token", metavar="REF", help="Where the token is: env:NAME, keyring:SERVICE/USER, file:PATH."
+)
+@click.option("--quota", metavar="N/T", help="Requests per window: 500/60s.")
+@click.option("--quota-group", metavar="NAME", help="Profiles that share one window.")
+@click.option("--token-expires", metavar="DAY", help="2027-03-31, where the platform does not say.")
+@options.config
+@options.debug
+def add(
+    name: str,
+    config: str | None,
+    debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
+    **values: str | None,
+) -> int:
+    """Write the profile NAME into the configuration, or change what is said of it.
+
+    A token itself is never taken: it would stand in the shell's history.
+    """
+    from penstock.config.edit import write_profile  # noqa: PLC0415 - rarely needed
+
+    said = {key: value for key, value in values.items() if value is not None}
+    if not said:
+        raise UsageError("say something of the profile: --endpoint, --token, --quota, …")
+    token = said.get("token")
+    if token is not None and not token.startswith(("env:", "keyring:", "file:")):
+        raise UsageError(
+            "--token says where the token is (env:NAME, keyring:SERVICE/USER, file:PATH), not"
+            " what it is"
+        )
+    settings = _settings(config)
+    if not PROFILE_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a profile: 2 to 64 letters, digits, '-' and '_'")
+    write_profile(settings.config_file, name, said)
+    terminal.put(
+        f"{name}: written to {settings.config_file}; try it: penstock profiles check {name}"
+    )
+    return 0
+
+
+@profiles.command()
+@click.argument("name")
+@options.config
+@options.debug
+def remove(name: str, config: str | None, debug: bool) -> int:  # noqa: FBT001, ARG001 - click's
+    """Take the profile NAME out of the configuration; one that is built in stays as it was."""
+    from penstock.config.edit import remove_profile  # noqa: PLC0415 - rarely needed
+
+    settings = _settings(config)
+    if not remove_profile(settings.config_file, name):
+        raise ProfileError(f"nothing is said of {name!r} in {settings.config_file}")
+    terminal.put(f"{name}: taken out of {settings.config_file}")
     return 0
 
 
