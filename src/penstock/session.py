@@ -163,6 +163,7 @@ async def open_session(
                 permits=permits,
                 clock=clock,
                 tries=(retries + 1) if retries is not None else TRIES,
+                tell=lambda text: emit(Note(text)),
             )
             yield Session(profile, exchange, limiter, clock)
     finally:

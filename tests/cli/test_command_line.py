@@ -75,11 +75,8 @@ def test_an_option_value_that_looks_like_a_rule_is_none() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [
-        "--metadata=x", "--submit=x", "--submit-complete", "--bwlimit=1", "--save-metadata=x",
-        "--cluster=x", "--metrics-port=1",
-    ],
-)  # fmt: skip
+    ["--cluster=x", "--metrics-port=1", "--nonsense=x"],
+)
 @pytest.mark.parametrize("command", ["copy", "plan"])
 def test_options_of_later_issues_are_unknown(command: str, option: str) -> None:
     ended = invoke(command, option, "a", "cavatica:b")
@@ -88,7 +85,7 @@ def test_options_of_later_issues_are_unknown(command: str, option: str) -> None:
     assert ended.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["status", "report", "verify", "metadata", "workspaces", "x"])
+@pytest.mark.parametrize("command", ["x", "sync"])
 def test_commands_of_later_issues_are_unknown(command: str) -> None:
     ended = invoke(command)
     assert ended.exit_code == 2

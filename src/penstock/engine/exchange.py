@@ -25,6 +25,7 @@ from penstock.core.errors import (
     AnswerUnusable,
     ExchangeError,
     LeaseExpired,
+    NotSent,
     PenstockError,
     Refused,
     RemoteChanged,
@@ -34,6 +35,7 @@ from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Respo
 from penstock.core.retry import Verdict, decide
 from penstock.engine.clock import Clock
 from penstock.engine.limiter import Limiter, Slot
+from penstock.engine.outages import Outages
 from penstock.engine.transport import Progress, Transport
 from penstock.platforms.base import Platform
 
@@ -43,6 +45,10 @@ T = TypeVar("T")
 TRIES = 6
 # A key that is refused this often although the limiter waited is not ours to spend.
 MOST_QUOTA_REFUSALS = 50
+# Repeats a run may have beyond what its answers win it, so that trouble everywhere ends soon: an
+# accepted answer wins half a repeat. A choice: one request in three may fail for ever.
+MOST_SPARE_TRIES = 500.0
+SPARE_TRIES_WON = 0.5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 
@@ -103,6 +109,7 @@ class Exchange:
         clock: Clock,
         tries: int = TRIES,
         pause: Callable[[int], float] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.platform = platform
         self.limiter = limiter
@@ -114,6 +121,8 @@ class Exchange:
         self._pause = pause or _full_jitter
         self._origin = _origin(platform.endpoint)
         self._server_ahead_s: float | None = None
+        self._outages = Outages(tell)
+        self._spare = MOST_SPARE_TRIES
         self.total = Tally()
 
     def server_at(self) -> float:
@@ -155,8 +164,13 @@ class Exchange:
         tried = refused_by_quota = 0
         while True:
             try:
-                return await self._send(request, tally, progress)
+                response = await self._send_when_open(request, tally, progress)
             except PenstockError as error:
+                if self._is_outage(request, error) and self._spare >= 1:
+                    if not self._outages.is_closed(_origin(request.url)):
+                        self._spare -= 1
+                        await anyio.sleep(self._pause(1))
+                    continue
                 verdict = decide(error, request)
                 if verdict is Verdict.THROW_LOST:
                     raise AnswerLost(f"{error} (whether it was done is not known)") from error
@@ -170,13 +184,37 @@ class Exchange:
                         raise
                     continue
                 tried += 1
-                if tried >= self._tries:
+                if tried >= self._tries or self._spare < 1:
                     _say_tries(error, tried)
                     raise
                 asked_s = _asked_for(error)
+            else:
+                self._spare = min(self._spare + SPARE_TRIES_WON, MOST_SPARE_TRIES)
+                return response
+            self._spare -= 1
             tally.repeats += 1
             self.total.repeats += 1
             await anyio.sleep(max(self._pause(tried), asked_s))
+
+    async def _send_when_open(self, request: Request, tally: Tally, progress: Progress) -> Response:
+        """An accepted answer, from a host that is not closed."""
+        origin = _origin(request.url)
+        probing = await self._outages.passed(origin)
+        try:
+            return await self._send(request, tally, progress)
+        finally:
+            if probing:
+                self._outages.gave_up(origin)
+
+    def _is_outage(self, request: Request, error: PenstockError) -> bool:
+        """Whether the request waits for its host to open, none of its tries being spent."""
+        origin = _origin(request.url)
+        if isinstance(error, NotSent):
+            return self._outages.unreachable(origin, "no connection")
+        if isinstance(error, Refused) and error.outage:
+            self._outages.maintained(origin, "maintenance")
+            return True
+        return False
 
     async def _send(self, request: Request, tally: Tally, progress: Progress) -> Response:
         """An accepted answer to one send, admitted and signed; everything else is raised."""
@@ -234,6 +272,8 @@ class Exchange:
         """The answer where it is accepted; else what it means, raised."""
         accepted = response.status in request.accept
         error = None if accepted else self.platform.refusal(request, response)
+        if not (isinstance(error, Refused) and error.outage):
+            self._outages.answered(_origin(request.url))
         unauthorised = request.auth.kind is AuthKind.PLATFORM and response.status == _UNAUTHORISED
         other = await self._credentials.other_than(token) if unauthorised and error else None
         if slot is not None:
