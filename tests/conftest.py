@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
@@ -21,6 +21,9 @@ from composing import Answer, Compose, Raw, RawServer, composed
 from datameta_server import DataMetaServer, NoWheel
 from penstock.simulators import SevenBridges, SevenBridgesSettings
 from worlds import World
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
 
 
 @pytest.fixture
@@ -107,3 +110,20 @@ def datameta_server() -> Iterator[DataMetaServer]:
         pytest.skip(str(reason))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for the whole session, started when it is first asked for."""
+    from s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def moto_s3(s3_server: S3Server) -> S3Server:
+    """A real S3 server with one empty bucket."""
+    s3_server.reset()
+    return s3_server
