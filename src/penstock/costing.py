@@ -69,7 +69,8 @@ class Costing:
     def _settles(self, same_size: bool, *, by_manifest: bool = False) -> bool:  # noqa: FBT001
         """Whether a file that is there already is not moved, as far as a plan can tell."""
         if same_size:
-            if self.choices.compare is Compare.DIGEST and not by_manifest:
+            by_request = not self.session.exchange.platform.traits.listing_leases
+            if self.choices.compare is Compare.DIGEST and not by_manifest and by_request:
                 self.proving += 1
                 self.cost.api_requests += 1
             self.cost.skipped += 1

@@ -243,7 +243,7 @@ def test_more_than_the_quota_is_never_admitted(
                     with anyio.move_on_after(fate.there):
                         await asyncio.sleep(99)
                     if fate.ends == "lost":
-                        slot.lost(timed_out=True)
+                        slot.lost(unanswered=True)
                     return
                 await asyncio.sleep(fate.there)
                 arrivals.append(loop.time())
@@ -405,7 +405,7 @@ def test_several_time_outs_in_a_row_close_a_platform_that_ignores() -> None:
                 slot.sent()
             await asyncio.sleep(5)
             for slot in slots:
-                slot.lost(timed_out=True, body=body)
+                slot.lost(unanswered=True, body=body)
             await asyncio.sleep(0.1)
             return one.seen().closed_until, one.seen().limit
 
@@ -422,7 +422,7 @@ def test_an_answer_between_time_outs_breaks_the_row() -> None:
                 for _ in range(2):
                     slot = await one.admit()
                     slot.sent()
-                    slot.lost(timed_out=True)
+                    slot.lost(unanswered=True)
                 await answer(one)
             return one.seen().closed_until
 

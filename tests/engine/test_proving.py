@@ -39,7 +39,7 @@ class Listed(SevenBridges):
     loses = ""
     _targets: dict[str, Target] = {}  # noqa: RUF012 - one for each test
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, _: object = None) -> None:
         super().__init__(endpoint, LISTED)
 
     def prepare(self, place: Place, *, writing: bool) -> Flow[Prepared]:  # noqa: ARG002

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import (
     Callable,
     Mapping,
 )
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from penstock.api.opening import folders_of, prepared, settings_of
 from penstock.core.errors import (
+    LocationError,
     Refused,
     UsageError,
 )
 from penstock.core.events import Event
-from penstock.core.locations import Local, Remote
-from penstock.core.model import Page, Place
+from penstock.core.locations import Local, Remote, escape
+from penstock.core.model import Page, Place, RemoteFolder
 from penstock.engine.clock import Clock
 from penstock.engine.survey import Surveyor, no_such_place
 from penstock.jobs import (
@@ -38,6 +41,8 @@ class Entry:
     id: str | None = None
     size: int | None = None
     modified: str | None = None
+    about: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+    """What else the platform says of it, by name; sizes in bytes."""
 
 
 async def list_(
@@ -80,7 +85,10 @@ async def list_(
     ) as (session, _, surveyor):
         above = [name for name in where.path.split("/") if name]
         if where.id is None and len(above) < session.exchange.platform.traits.container_levels:
-            await _list_containers(session, where.profile, "/".join(above), take)
+            inside = "/".join(above)
+            await _list_containers(
+                surveyor, session, where.profile, inside, take, recursive=recursive
+            )
             return entries
         place = session.exchange.platform.place(path_of(where))
         found = await surveyor.find(place)
@@ -96,19 +104,54 @@ async def list_(
 
 
 async def _list_containers(
-    session: Session, profile: str, above: str, take: Callable[[Entry], None]
+    surveyor: Surveyor,
+    session: Session,
+    profile: str,
+    above: str,
+    take: Callable[[Entry], None],
+    *,
+    recursive: bool,
 ) -> None:
+    """Projects, or what is in one. Where names may be shared, all are had before any is named."""
+    traits = session.exchange.platform.traits
+    gathered: list[RemoteFolder] = []
     cursor = None
     while True:
         flow = session.exchange.platform.list_containers(cursor, above)
         page: Page = await session.exchange.run(flow)
-        for folder in page.folders:
-            inside = f"{above}/" if above and folder.kind != "project" else ""
-            where = f"{profile}:{inside}{folder.name}"
-            take(Entry(folder.kind, where, folder.name, folder.id))
+        if traits.names_containers:
+            gathered += page.folders
+        else:
+            for folder in page.folders:
+                take(_container(folder, profile, above, folder.name))
         cursor = page.next
         if cursor is None:
-            return
+            break
+    shared = Counter(folder.written or folder.name for folder in gathered)
+    for folder in gathered:
+        name = folder.written or folder.name
+        entry = _container(
+            folder, profile, above, name if name and shared[name] == 1 else folder.id
+        )
+        take(entry)
+        if not recursive:
+            continue
+        if folder.kind == "project":
+            # Sub-projects of sub-projects stand in this listing already, where it is of all.
+            if not above:
+                inside = entry.location.partition(":")[2]
+                await _list_containers(surveyor, session, profile, inside, take, recursive=True)
+            continue
+        found = await surveyor.find(
+            session.exchange.platform.place(entry.location.partition(":")[2])
+        )
+        await _list_folder(surveyor, found.place, entry.location, take, recursive=True)
+
+
+def _container(folder: RemoteFolder, profile: str, above: str, name: str) -> Entry:
+    inside = f"{above}/" if above and folder.kind != "project" else ""
+    where = f"{profile}:{inside}{name}"
+    return Entry(folder.kind, where, folder.name, folder.id, about=folder.about)
 
 
 async def _list_folder(
@@ -117,18 +160,25 @@ async def _list_folder(
     """Folders by id under `id=`, where no path leads below; else by path."""
     by_id = place.container.startswith("id=")
     profile = base.partition(":")[0]
+
+    def where(id_: str, name: str) -> str:
+        written = escape(name) if surveyor.traits.escapes_names else name
+        return f"{profile}:id={id_}" if by_id else f"{base}/{written}"
+
     try:
         async for files, folders in surveyor.pages_of(place):
             for folder in folders:
-                where = f"{profile}:id={folder.id}" if by_id else f"{base}/{folder.name}"
-                take(Entry("folder", f"{where}/", folder.name, folder.id))
+                there = where(folder.id, folder.name)
+                take(Entry("folder", f"{there}/", folder.name, folder.id))
                 if recursive:
                     path = f"{place.path}/{folder.name}" if place.path else folder.name
                     below = Place(place.container, path, folder.id)
-                    await _list_folder(surveyor, below, where, take, recursive=True)
+                    # One that went meanwhile, or is empty, has nothing to list.
+                    with suppress(LocationError):
+                        await _list_folder(surveyor, below, there, take, recursive=True)
             for file in files:
-                where = f"{profile}:id={file.id}" if by_id else f"{base}/{file.name}"
-                take(Entry("file", where, file.name, file.id, file.size, file.modified))
+                there = where(file.id, file.name)
+                take(Entry("file", there, file.name, file.id, file.size, file.modified))
     except Refused as refused:
         await surveyor.forget(place)
         raise no_such_place(place, refused) from refused

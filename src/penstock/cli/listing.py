@@ -12,7 +12,7 @@ import click
 from penstock.cli import options, running, terminal
 from penstock.core.errors import Interrupted, UsageError
 from penstock.core.events import Event, Note
-from penstock.core.locations import parse
+from penstock.core.locations import ID, parse
 from penstock.core.times import when
 from penstock.core.units import format_size
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from penstock.api.listing import Entry
 
 # Wide enough for every size and time there is, so that no entry waits for the next ones.
-_KIND, _SIZE, _TIME = 7, 10, 25
+_KIND, _SIZE, _TIME = 8, 10, 25
+# What a flag of `Entry.about` says where it is set.
+_FLAGS = {"maintenance": "under maintenance", "parent": "a sub-project"}
 
 
 @click.command(name="list")
@@ -85,13 +87,19 @@ def as_object(entry: Entry) -> dict[str, object]:
     """The entry's fields, in the order they are written."""
     fields = asdict(entry)
     names = ("id", "kind", "location", "name", "size", "modified")
-    return {**{name: fields[name] for name in names}, "location": pasteable(entry)}
+    shown = {**{name: fields[name] for name in names}, "location": pasteable(entry)}
+    # What a platform says besides never hides what every entry has.
+    return {**fields["about"], **shown}
 
 
 def pasteable(entry: Entry) -> str:
     """A location that can be read back: by id where the name holds what no location may."""
-    if entry.id is None or (terminal.is_plain(entry.location) and _reads_back(entry.location)):
+    plain = terminal.is_plain(entry.location)
+    if entry.id is None or (plain and _reads_back(entry.location)):
         return entry.location
+    if not ID.fullmatch(entry.id):
+        # No id that a location could name it by: shown, and not to be pasted.
+        return entry.location if plain else terminal.safe_line(entry.location)
     return f"{entry.location.partition(':')[0]}:id={entry.id}"
 
 
@@ -109,6 +117,23 @@ def as_line(entry: Entry) -> str:
     at = when(entry.modified)
     modified = terminal.local_time(at) if at is not None else "-"
     where = pasteable(entry)
-    name = "" if where == entry.location else f"  # {terminal.safe_line(entry.name)}"
+    said = [] if where == entry.location else [terminal.safe_line(entry.name)]
+    said += _about(entry)
+    name = f"  # {', '.join(said)}" if said else ""
     columns = f"{entry.kind:<{_KIND}}  {size:>{_SIZE}}  {modified:<{_TIME}}"
     return f"{columns}  {shlex.quote(where)}{name}"
+
+
+def _about(entry: Entry) -> list[str]:
+    """What else is known of a project or resource, as words."""
+    said = []
+    for name, value in entry.about.items():
+        if value is None or value is False:
+            continue
+        if name == "room" and isinstance(value, int):
+            said.append(f"{format_size(value)} left")
+        elif value is True:
+            said.append(_FLAGS.get(name, name))
+        else:
+            said.append(terminal.safe_line(str(value)))
+    return said

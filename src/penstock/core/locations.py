@@ -32,7 +32,8 @@ _HEAD = re.compile(rf"({PROFILE_NAME.pattern}):")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# What may stand behind `id=`.
+ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def _parse_remote(text: str, profile: str, rest: str) -> Remote:
     folder_like = not names or rest.endswith("/")
     if names and names[0].startswith("id="):
         number = names[0].removeprefix("id=")
-        if len(names) > 1 or not _ID.fullmatch(number):
+        if len(names) > 1 or not ID.fullmatch(number):
             raise LocationError(
                 f"the location {text!r} should be {profile}:id=ID, the id of one file or folder"
                 " and nothing below it"

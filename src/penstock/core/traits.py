@@ -44,7 +44,7 @@ class Traits:
     etag_is_digest: bool = True
     """Whether an ETag that looks like a digest is one, so that another one disproves the bytes."""
     silent: bool = False
-    """Whether requests over the quota may simply never be answered."""
+    """Whether requests over the quota may simply not be answered: left waiting, or hung up on."""
     longest_delay_s: float = 60.0
     """How long after it was given up a request may still reach the server's counter."""
     etag_part_sizes: tuple[int, ...] = ()

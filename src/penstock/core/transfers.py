@@ -118,3 +118,5 @@ class Ended:
     """Where it went, if not where it was planned to (a rename)."""
     metadata: str | None = None
     """What became of its metadata: `stored`, `unchanged`, `failed`; None: none was given."""
+    asked: bool = False
+    """Whether its answer was lost and asking found a file: not certainly the one that was sent."""

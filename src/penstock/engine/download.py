@@ -343,7 +343,7 @@ class Download:
             except RemoteChanged:
                 # What changed did so between two runs: its old parts are worth nothing.
                 await self._context.ledger.drop_receipts(row.id)
-        if size <= (self._choices.part_size or WHOLE_DOWNLOAD):
+        if size <= (self._choices.part_size or WHOLE_DOWNLOAD) or await self._leases.are_whole():
             return await self._fetch_whole(partial, size, source)
         headers, total = await self._probe()
         if total is not None and total != size:

@@ -245,9 +245,9 @@ class Exchange:
                 response = await self._transport.send(
                     request, signed=signed, on_leave=leave, progress=moving
                 )
-            except AnswerLost as lost:
+            except AnswerLost:
                 if slot is not None:
-                    slot.lost(timed_out=lost.timed_out, body=request.carries_body)
+                    slot.lost(unanswered=True, body=request.carries_body)
                 _take_back(moved, progress)
                 raise
             except BaseException:

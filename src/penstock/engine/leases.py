@@ -109,6 +109,10 @@ class Leases:
                 refused = lease
         raise AssertionError("the last try returns or raises")
 
+    async def are_whole(self) -> bool:
+        """Whether the file comes only whole: no range of it can be had."""
+        return (await self._get(None)).whole
+
     async def _get(self, refused: Lease | None) -> Lease:
         """A URL that is not `refused` and not near its end."""
         exchange = self._exchange

@@ -124,10 +124,14 @@ class Slot:
                 self.number, self._began_ns, status, headers, refused=refused, full=queue_full
             )
 
-    def lost(self, *, timed_out: bool = False, body: bool = False) -> None:
-        """Given up after it was sent. `body`: file bytes moved with it, so it says nothing."""
+    def lost(self, *, unanswered: bool = False, body: bool = False) -> None:
+        """Given up after it was sent.
+
+        `unanswered`: by the server's doing, which let it wait or hung up; with a `body` that says
+        nothing, for file bytes moved.
+        """
         if self._close():
-            self._limiter.note_loss(self.number, self._began_ns, silent=timed_out and not body)
+            self._limiter.note_loss(self.number, self._began_ns, silent=unanswered and not body)
 
     def unsent(self) -> None:
         """It never left. After `sent` that is not believed: the slot is lost."""

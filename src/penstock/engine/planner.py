@@ -25,11 +25,12 @@ from penstock.core.errors import (
     Refused,
     RunStopped,
     SourceMissing,
+    TransferError,
     UsageError,
 )
 from penstock.core.globs import Selection
 from penstock.core.lifecycle import State
-from penstock.core.locations import Local, Location, Remote, Url, parse
+from penstock.core.locations import Local, Location, Remote, Url, escape, parse, unescape
 from penstock.core.locations import shown as shown_as
 from penstock.core.metadata import Fault, FaultyTable, Sheet
 from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
@@ -121,7 +122,14 @@ class _Planner:
 
     def _shown(self, place: Place, *names: str) -> str:
         container = self._written.get(place.container, place.container)
-        return f"{self._profile}:{_join(container, place.path, *names)}"
+        below = [self._named(part) for part in (place.path, *names)]
+        return f"{self._profile}:{_join(container, *below)}"
+
+    def _named(self, path: str) -> str:
+        """A path of names as a location writes it."""
+        if not self._exchange.platform.traits.escapes_names:
+            return path
+        return "/".join(escape(name) for name in path.split("/"))
 
     async def _look(self, place: Place) -> Found:
         """What stands at a place. It is shown by the names it was written with."""
@@ -352,6 +360,12 @@ class UploadPlanner(_Planner):
             name = to_remote(name)
         except NameRefused as error:
             return Unmoved(path, shown, State.FAILED, error=error, size=found.size)
+        largest = self._exchange.platform.traits.largest_file
+        if found.size > largest:
+            too_large = TransferError(
+                f"{path} has {found.size} bytes; the platform takes files up to {largest}"
+            )
+            return Unmoved(path, shown, State.FAILED, error=too_large, size=found.size)
         listing = await self._listing_of(place)
         folders = self._folders
         assert folders is not None
@@ -500,7 +514,7 @@ class DownloadPlanner(_Planner):
             for file in files:
                 relative = _join(*folders, file.name)
                 path = where / to_local([file.name])[0]
-                shown = f"{shown_as(source).rstrip('/')}/{relative}"
+                shown = f"{shown_as(source).rstrip('/')}/{self._named(relative)}"
                 planned.append(self._one(file, place, folders, shown, path, relative, None))
             await self._deliver(planned)
 
@@ -528,6 +542,8 @@ class DownloadPlanner(_Planner):
                 by_id.setdefault(location.id, []).append(row)
             else:
                 above, _, name = location.path.rpartition("/")
+                if self._exchange.platform.traits.escapes_names:
+                    name = unescape(name)
                 folder = Remote(location.profile, above)
                 by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
         await self._plan_urls(by_url, target)
@@ -641,7 +657,8 @@ class DownloadPlanner(_Planner):
         planned: list[Planned] = []
         above = f"{str(root).rstrip('/')}/" if root is not None else ""
         for row in rows:
-            shown = above + row.source.removeprefix("./") if above else row.source
+            relative = self._named(row.source.removeprefix("./"))
+            shown = above + relative if above else row.source
             try:
                 path = _below_target(row, target, file)
             except NameRefused as error:

@@ -18,6 +18,7 @@ from penstock.core.errors import LocationError, PenstockError, Refused, SourceMi
 from penstock.core.events import Event, Note
 from penstock.core.model import Fingerprint, Found, Place, RemoteFile, RemoteFolder
 from penstock.core.names import is_part_file
+from penstock.core.traits import Traits
 from penstock.engine.exchange import Exchange
 from penstock.engine.files import fingerprint_of, hop, source_error
 from penstock.engine.groups import task_group
@@ -129,6 +130,11 @@ class Surveyor:
         """Whose places are looked at."""
         return self._exchange.platform
 
+    @property
+    def traits(self) -> Traits:
+        """How the platform that is asked differs."""
+        return self._exchange.platform.traits
+
     async def find(self, place: Place) -> Found:
         """What stands at a place, looked for from the deepest folder the ledger remembers.
 
@@ -239,7 +245,7 @@ class Surveyor:
             if is_root:
                 raise no_such_place(place, refused) from refused
             where = f"{place.container}/{place.path}"
-            self._emit(Note(f"{where} was there and is gone: what was in it is not copied"))
+            self._emit(Note(f"{where} was there and holds nothing now: nothing of it is copied"))
 
     async def listing(self, place: Place) -> Listing:
         """One folder whole, by name."""

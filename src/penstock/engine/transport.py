@@ -41,6 +41,9 @@ CONNECT_TIMEOUT_S = 30.0
 # Nothing came for this long: the stream is taken for dead. Platforms answer within seconds;
 # completing an upload of thousands of parts may take a minute.
 STALL_TIMEOUT_S = 120.0
+# How fast a server at least gets on with a body it has taken whole, which it may store elsewhere
+# before it answers. Bytes a second; a guess, for the sake of uploads of 100 GB in one request.
+DIGESTION_RATE = 50 * MIB
 # An answer that is held in memory: the largest listing page is well under this.
 LARGEST_ANSWER = 32 * MIB
 # Bytes gathered before they are written in one hop.
@@ -171,6 +174,12 @@ class Transport:
         session = self._session
         assert session is not None, "the transport is entered before it sends"
         stall_s = self._timeout.sock_read
+        timeout = self._timeout
+        if stall_s is not None and request.body_length > DIGESTION_RATE:
+            longer_s = stall_s + request.body_length / DIGESTION_RATE
+            timeout = ClientTimeout(
+                total=None, sock_connect=timeout.sock_connect, sock_read=longer_s
+            )
         body = _RopeBody(request, progress, stall_s) if request.body else None
         headers = [*request.headers, *signed]
         try:
@@ -179,6 +188,7 @@ class Transport:
                 URL(request.url, encoded=True),
                 headers=headers,
                 data=body,
+                timeout=timeout,
                 allow_redirects=False,
                 proxy=_proxy_for(request.url),
                 trace_request_ctx=on_leave,

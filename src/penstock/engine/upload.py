@@ -10,6 +10,7 @@ end, and a file that changed under us fails.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import anyio
 
@@ -89,6 +90,7 @@ class UploadRun:
         self._distrusted = False
         self._creation_lost = False
         self._states_another = False
+        self._asked = False
         self._whole: dict[str, str] = {}
         self.attached: str | None = None
         """What became of the metadata, where it is stored before the content."""
@@ -178,6 +180,10 @@ class UploadRun:
             same = await self._prove_same(existing, size)
             if same is not None:
                 return same
+            if self._was_taken():
+                # The platform said that it had taken it, and nothing there says otherwise.
+                self._whole = dict(self._row.digests)
+                return await self._end(existing, None, [Receipt(1, 0, size, self._whole["md5"])])
             if completing:
                 return None  # It was being completed: completing again finds out what came of it.
         choice = self._choices.on_conflict
@@ -193,6 +199,18 @@ class UploadRun:
         raise Conflict(
             f"{self._transfer.destination} exists and is not the same file; use --on-conflict to "
             "skip, overwrite or rename"
+        )
+
+    def _was_taken(self) -> bool:
+        """Whether an earlier run sent the file, was told so, and ended before it was proved."""
+        row = self._row
+        return (
+            self._seen_later
+            and row.state is State.ARRIVED
+            and row.source == self._transfer.found
+            and "md5" in row.digests
+            and not self._states_another
+            and not self._choices.strict
         )
 
     async def _prove_same(self, existing: RemoteFile, size: int) -> Ended | None:
@@ -227,6 +245,9 @@ class UploadRun:
         self, remote: RemoteFile, size: int
     ) -> tuple[str | None, dict[str, str]]:
         """What proves that the platform holds our bytes, if anything does, and their digests."""
+        if remote.lease is None and self._exchange.platform.traits.listing_leases:
+            # A listing that gives a URL wherever there is one gave none: the storage is not asked.
+            return None, {}
         headers = (await self._probe(remote)).headers
         tag, path = read_tag(headers), self._transfer.local_path
         stated = {
@@ -429,13 +450,22 @@ class UploadRun:
         await files.unchanged(self._transfer.local_path, self._transfer.found)
         flow = self._exchange.platform.put_part(upload, part, self._transfer.local_path)
         try:
-            return await self._exchange.run(flow, tally=self._tally, progress=self._progress)
+            receipt = await self._exchange.run(flow, tally=self._tally, progress=self._progress)
         except Refused as refused:
             if refused.status in {404, 410}:
                 raise UploadGone(
                     f"the upload of {self._transfer.source} is gone: {refused}"
                 ) from refused
             raise
+        if receipt.md5:
+            return receipt
+        # It went, and its answer did not come: what went is still the source's.
+        self._asked = True
+        digests = await hop(
+            files.digest_slice, self._transfer.local_path, part.offset, part.length, ("md5",)
+        )
+        await files.unchanged(self._transfer.local_path, self._transfer.found)
+        return replace(receipt, md5=digests["md5"])
 
     async def _digest_whole(self, size: int) -> None:
         """Whole-file digests of a file that goes in parts, beside the sending."""
@@ -505,6 +535,7 @@ class UploadRun:
                 if renamed
                 else None
             ),
+            asked=self._asked,
         )
 
     async def prove_listed(self, ended: Ended, file: RemoteFile) -> Ended:
@@ -521,7 +552,7 @@ class UploadRun:
         try:
             by = await self._prove_shown(file, receipt)
         except DigestMismatch:
-            await self._withdraw(Completed(file))
+            await self._withdraw(Completed(file, asked=ended.asked))
             raise
         return await self._end(file, by, [receipt])
 

@@ -96,6 +96,8 @@ TRAITS = Traits(
 )
 
 _MOST_LOST = 3
+# How a server may refuse to make what is there, or to write over what is not. Undocumented.
+_MAY_BE_THERE = frozenset((400, 404, 409, 422))
 
 
 class Coscine(Listings):
@@ -276,21 +278,26 @@ class Coscine(Listings):
             try:
                 sent = yield request
             except AnswerLost as error:
+                if method == "PUT":
+                    raise  # What stands there may be what was to be written over.
                 lost = error
+                there = yield from self.one_file(file_id)
             except Refused as refused:
-                if refused.status == 404 and method == "PUT":  # noqa: PLR2004
+                if refused.status not in _MAY_BE_THERE:
+                    raise
+                there = yield from self.one_file(file_id)
+                if method == "PUT" and there is None:
                     # Gone since it was listed, so there is nothing to write over.
                     method = "POST"
                     request = self._form(method, file_id, part, path)
                     continue
-                if refused.status != 409:  # noqa: PLR2004
+                if method == "PUT" or there is None:
                     raise
                 if lost is None:
                     raise _taken(file_id, refused) from refused
             else:
                 md5 = sent.digests["md5"]
                 return Receipt(part.number, part.offset, part.length, md5, proves=False)
-            there = yield from self.one_file(file_id)
             if there is not None and there.size in {None, part.length}:
                 return Receipt(part.number, part.offset, part.length, "", proves=False)
             if there is not None:
