@@ -51,6 +51,13 @@ def test_every_measure_is_taken(tmp_path: Path) -> None:
     assert up[1] == "201 of 201 proved, 0 uploads left open"
 
 
+def test_stores_are_measured(tmp_path: Path) -> None:
+    found = rows("quota_stores.py", tmp_path)
+    admitted = {name: row for name, row in found.items() if "each" in name}
+    assert len(admitted) == 4
+    assert all(float(row[0].replace(",", "")) > 17 for row in admitted.values())
+
+
 def test_policies_are_judged(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
