@@ -177,6 +177,11 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: int | None) -> No
     "named",
     [
         {"X_RateLimit_Limit": "10;w=1", "X_RateLimit_Remaining": "3", "X_RateLimit_Reset": "1"},
+        {
+            "RateLimit_Limit": "10, 10;w=1, 1000;w=300",
+            "RateLimit_Remaining": "3",
+            "RateLimit_Reset": "1",
+        },
         {"RateLimit_Limit": "100, 100;w=1", "RateLimit_Remaining": "3", "RateLimit_Reset": "1"},
         {
             "RateLimit_Limit": "100",

@@ -365,6 +365,24 @@ def test_two_machines_never_share_a_file_on_a_network_file_system(
     run(main())
 
 
+def test_a_run_that_was_silent_stops_where_another_machine_has_begun(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        store, other = (SqliteSlotStore(path, network=True) for _ in range(2))
+        key = await Asked(store).open()
+        await key.turn(0, want=1)
+        with monkeypatch.context() as there:
+            there.setattr("platform.node", lambda: "another")
+            await Asked(other).open(wall_at=EPOCH + 80)
+        with pytest.raises(QuotaStoreError, match="another has begun.*--quota-share 1/N"):
+            await key.turn(90, want=1)
+        await store.aclose()
+        await other.aclose()
+
+    run(main())
+
+
 def test_a_local_folder_is_not_taken_for_a_network(tmp_path: Path) -> None:
     assert not on_network(tmp_path)
 

@@ -200,12 +200,18 @@ def _triple(
 
 
 def _is_elsewhere(policies: str, window_s: float) -> bool:
-    """Whether policies are told ('100;w=60'), and none is about a window of `window_s`.
+    """Whether policies are told ('100;w=60'), and those of the limit are of other windows.
 
+    The limit comes first and is that of the policy nearest to being exceeded: where policies have
+    that number, it is one of them, else any of them.
     Source: draft-ietf-httpapi-ratelimit-headers-03, 2.1 and 3.1.
     """
-    windows = [float(found) for found in re.findall(r";\s*w\s*=\s*\"?(\d{1,10})", policies)]
-    return bool(windows) and window_s not in windows
+    windows: dict[float | None, list[float]] = {}
+    for policy in policies.split(","):
+        if (found := re.search(r";\s*w\s*=\s*\"?(\d{1,10})", policy)) is not None:
+            windows.setdefault(_number(policy), []).append(float(found[1]))
+    told = windows.get(_number(policies)) or [one for some in windows.values() for one in some]
+    return bool(told) and window_s not in told
 
 
 def _reset_in(text: str, server_now: float, window_s: float, *, ours: bool) -> float | None:

@@ -443,9 +443,22 @@ class SqliteSlotStore:
                 "fixed part by --quota-share 1/N with a --quota-store of its own"
             )
 
+    def _check_still_ours(self, connection: sqlite3.Connection, key: str) -> None:
+        """A run that was silent for a window may find that another machine has begun meanwhile."""
+        if not self.network:
+            return
+        (host,) = connection.execute("SELECT host FROM windows WHERE key = ?", (key,)).fetchone()
+        if host not in {"", platform.node()}:
+            raise QuotaStoreError(
+                f"{self.path} is on a network file system, and {host} has begun to spend this "
+                "quota through it; several machines share one by --quota-store redis://…, or each "
+                "spends a fixed part by --quota-share 1/N with a --quota-store of its own"
+            )
+
     def _turn(self, key: str, turn: Turn) -> Outcome:
         with self._transaction() as connection:
             now_ns = turn.now_ns
+            self._check_still_ours(connection, key)
             rows = Rows(connection, key, self._holder.id, turn.terms)
             connection.execute("DELETE FROM slots WHERE key = ? AND free_at <= ?", (key, now_ns))
             standing, _ = standing_of(connection, key)
