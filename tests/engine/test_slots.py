@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import QuotaStoreError, TokenRefused, UsageError
-from penstock.core.quota import Heard, Terms, Word
+from penstock.core.quota import Heard, Terms
+from penstock.core.ratelimit import Word
 from penstock.core.window import NS_PER_S, ns
 from penstock.engine.clock import Clock
 from penstock.engine.limiter import Limiter
@@ -375,7 +376,7 @@ def test_a_run_that_was_silent_stops_where_another_machine_has_begun(
         with monkeypatch.context() as there:
             there.setattr("platform.node", lambda: "another")
             await Asked(other).open(wall_at=EPOCH + 80)
-        with pytest.raises(QuotaStoreError, match="another has begun.*--quota-share 1/N"):
+        with pytest.raises(QuotaStoreError, match=r"another has begun.*--quota-share 1/N"):
             await key.turn(90, want=1)
         await store.aclose()
         await other.aclose()

@@ -29,7 +29,8 @@ from aiolimiter import AsyncLimiter
 
 from penstock.core.errors import QuotaStoreError, TokenRefused
 from penstock.core.model import Headers, Rank
-from penstock.core.quota import NOTHING, Heard, Terms, read_headers
+from penstock.core.quota import Heard, Terms
+from penstock.core.ratelimit import NOTHING, read_headers
 from penstock.core.window import NS_PER_S, ns
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Outcome, SlotStore, Turn

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from penstock.core.errors import QuotaStoreError
-from penstock.core.quota import Heard, Terms, Word
+from penstock.core.quota import Heard, Terms
+from penstock.core.ratelimit import Word
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Opened, Outcome, SlotStore, Turn
 from penstock.engine.slots_axes import moved, moved_back
