@@ -152,4 +152,15 @@ async def seven_bridges(home: Path) -> AsyncIterator[Bench]:
         yield SevenBridgesBench(home, sim)
 
 
-BENCHES: dict[str, Open] = {"sevenbridges": seven_bridges}
+@asynccontextmanager
+async def coscine_s3(home: Path) -> AsyncIterator[Bench]:
+    from s3_server import running
+    from s3_world import s3_resource
+
+    server = running()
+    server.reset()
+    async with s3_resource(home, server) as bench:
+        yield bench
+
+
+BENCHES: dict[str, Open] = {"sevenbridges": seven_bridges, "coscine_s3": coscine_s3}

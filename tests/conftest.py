@@ -115,9 +115,9 @@ def datameta_server() -> Iterator[DataMetaServer]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """One S3 server for the whole session, started when it is first asked for."""
-    from s3_server import S3Server
+    from s3_server import running
 
-    server = S3Server()
+    server = running()
     yield server
     server.close()
 
@@ -127,3 +127,13 @@ def moto_s3(s3_server: S3Server) -> S3Server:
     """A real S3 server with one empty bucket."""
     s3_server.reset()
     return s3_server
+
+
+@pytest.fixture
+async def s3(moto_s3: S3Server, tmp_path: Path) -> AsyncIterator[Any]:
+    """A Coscine resource kept in a real S3 server, and nothing wrong in what was asked there."""
+    from s3_world import s3_resource
+
+    async with s3_resource(tmp_path, moto_s3) as bench:
+        yield bench
+        assert not bench.violations()

@@ -6,6 +6,7 @@ Signature V4, in headers or in the URL, is right for a key that may do it, as on
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -51,12 +52,16 @@ class S3Request:
 class S3Server:
     """A server with one empty bucket; `client` looks into it, `requests` tells what was asked.
 
-    What `client` does is not told.
+    What `client` does is not told. `refuse` gives a status in place of an answer. `spoil` is given
+    the body of an answer that was made, and gives what goes out: None loses the answer. `more` is
+    header fields that answers have besides.
     """
 
     def __init__(self) -> None:
         self.requests: list[S3Request] = []
         self.refuse: Callable[[S3Request], int | None] = lambda _request: None
+        self.spoil: Callable[[S3Request, bytes], bytes | None] = lambda _request, body: body
+        self.more: list[tuple[str, str]] = []
         self._keys = dict((READ, WRITE))
         self._moto: Application = DomainDispatcherApplication(create_backend_app)
         self._server = make_server(
@@ -98,6 +103,8 @@ class S3Server:
         with urlopen(Request(f"{self.url}/moto-api/reset", method="POST")):  # noqa: S310 - http
             pass
         self.client.create_bucket(Bucket=self.bucket)
+        self.refuse, self.more = lambda _request: None, []
+        self.spoil = lambda _request, body: body
         self.requests.clear()
 
     def put(self, path: str, content: bytes) -> str:
@@ -134,7 +141,8 @@ class S3Server:
             return self._moto(environ, start_response)
         denial, key = self._judged(environ)
         seen = _seen(environ, key, 0)
-        status = 403 if denial is not None else self.refuse(seen)
+        status = None if _is_own(environ) else self.refuse(seen)
+        status = 403 if denial is not None else status
         if status is not None:
             self._tell(environ, key, status)
             # what is sent is read first, else the client sees a broken connection
@@ -145,14 +153,22 @@ class S3Server:
             start_response(f"{status} {code}", headers)
             return [body]
 
-        def answered(line: str, *rest: Any) -> Any:  # noqa: ANN401 - WSGI
-            self._tell(environ, key, int(line.split(maxsplit=1)[0]))
-            return start_response(line, *rest)
+        head: list[Any] = []
 
-        return self._moto(environ, answered)
+        def answered(line: str, fields: list[tuple[str, str]], *rest: Any) -> None:  # noqa: ANN401 - WSGI
+            head[:] = [line, [*fields, *self.more], *rest]
+
+        body = b"".join(self._moto(environ, answered))
+        self._tell(environ, key, int(head[0].split(maxsplit=1)[0]))
+        sent = body if _is_own(environ) else self.spoil(seen, body)
+        if sent is None:
+            start_response("502 lost", [("Content-Length", "0")])
+            return []
+        start_response(*head)
+        return [sent]
 
     def _tell(self, environ: Environ, key: str | None, status: int) -> None:
-        if not environ.get("HTTP_USER_AGENT", "").startswith(_OWN):
+        if not _is_own(environ):
             self.requests.append(_seen(environ, key, status))
 
     def _judged(self, environ: Environ) -> tuple[str | None, str | None]:
@@ -166,6 +182,16 @@ class S3Server:
         if key == READ[0] and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return "AccessDenied", key
         return None, key
+
+
+@functools.cache
+def running() -> S3Server:
+    """The one server of a test session, started when it is first asked for."""
+    return S3Server()
+
+
+def _is_own(environ: Environ) -> bool:
+    return str(environ.get("HTTP_USER_AGENT", "")).startswith(_OWN)
 
 
 class _Quiet(WSGIRequestHandler):

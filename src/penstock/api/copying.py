@@ -62,7 +62,6 @@ from penstock.engine.upload import abandon
 from penstock.jobs import (
     Job,
     check_partial_dir,
-    path_of,
     read_choices,
     read_job,
     rules_of,
@@ -311,7 +310,7 @@ class _Run:
         scheduler = Scheduler(context, summary, writer.write, self.stop, self.limits)
         await scheduler.run(planning)
         if not self.stop.asked and remote_folders is not None:
-            await _abort_orphans(context, self.job)
+            await _abort_orphans(context)
 
     async def _unless_stopped(
         self, work: Coroutine[Any, Any, tuple[Callable[[], Awaitable[None]], RemoteFolders | None]]
@@ -361,10 +360,11 @@ async def _until(deadline_s: float | None, stop: Stop, work: Coroutine[Any, Any,
         group.cancel_scope.cancel()
 
 
-async def _abort_orphans(context: Context, job: Job) -> None:
+async def _abort_orphans(context: Context) -> None:
     """Uploads of earlier runs of this job whose source is gone are aborted; none is left open."""
-    place = context.exchange.platform.place(path_of(job.destination))
-    for row in await context.ledger.left_open(context.exchange.platform.endpoint, place.container):
+    endpoint = context.exchange.platform.endpoint
+    assert context.folders is not None
+    for row in await context.ledger.left_open(endpoint, context.folders.container):
         if not await hop(os.path.lexists, row.identity.local_path):
             await abandon(context, row)
 

@@ -143,8 +143,9 @@ async def plan(
         spent = session.exchange.total.api_requests
     cost = costing.cost
     new = missing_folders(costing.new_folders, remote_folders)
+    folder_requests = len(new) * traits.requests_per_folder
     metadata_requests = -(-costing.attached // traits.attached_at_once)
-    requests = cost.api_requests + len(new) + metadata_requests + spent
+    requests = cost.api_requests + folder_requests + metadata_requests + spent
     terms = terms_of(session.profile, traits)
     quota, window_s = terms.top, terms.window_ns / NS_PER_S
     rate = int(known) if known is not None else ASSUMED_RATE

@@ -37,8 +37,11 @@ class Traits:
     """Besides those for its parts."""
     requests_per_part: int = 1
     requests_per_download: int = 1
+    requests_per_folder: int = 1
     listing_leases: bool = False
     """Whether listing pages bring presigned URLs, so that a download costs no request."""
+    puts_whole: bool = False
+    """Whether a file of one part is sent whole, under its name, with nothing to complete."""
     quota_headers: bool = True
     needs_token: bool = True
     etag_is_digest: bool = True

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 from tenacity import RetryCallState, Retrying, wait_random_exponential
@@ -36,8 +35,10 @@ from penstock.core.retry import Verdict, decide
 from penstock.engine.clock import Clock
 from penstock.engine.limiter import Limiter, Slot
 from penstock.engine.outages import Outages
+from penstock.engine.signing import Keys, origin
 from penstock.engine.transport import Progress, Transport
 from penstock.platforms.base import Platform
+from penstock.platforms.handing import Carrying, Handed
 
 T = TypeVar("T")
 
@@ -119,11 +120,26 @@ class Exchange:
         self._clock = clock
         self._tries = tries
         self._pause = pause or _full_jitter
-        self._origin = _origin(platform.endpoint)
+        self._origin = origin(platform.endpoint)
+        self._keys = Keys()
         self._server_ahead_s: float | None = None
         self._outages = Outages(tell)
         self._spare = MOST_SPARE_TRIES
         self.total = Tally()
+
+    async def hand_over(self, container: str, handed: Handed) -> None:
+        """A container's files are asked of its carrier from now on, with the keys handed over.
+
+        Raises `UsageError` where what signs with them is not installed, and `AnswerUnusable` where
+        a key is for a host without TLS, the platform's own having it.
+        """
+        for key in handed.keys:
+            if self._origin[0] == "https" != origin(key.host)[0]:
+                raise AnswerUnusable(f"the storage of {container} is at a host without TLS")
+        await self._keys.add(handed.keys)
+        own = self.platform
+        carrying = own if isinstance(own, Carrying) else Carrying(own, {})
+        self.platform = carrying.with_(container, handed.carrier)
 
     def server_at(self) -> float:
         """Epoch seconds by the platform's clock, as its answers told it: never ahead of the truth.
@@ -167,7 +183,7 @@ class Exchange:
                 response = await self._send_when_open(request, tally, progress)
             except PenstockError as error:
                 if self._is_outage(request, error) and self._spare >= 1:
-                    if not self._outages.is_closed(_origin(request.url)):
+                    if not self._outages.is_closed(origin(request.url)):
                         self._spare -= 1
                         await anyio.sleep(self._pause(1))
                     continue
@@ -198,21 +214,21 @@ class Exchange:
 
     async def _send_when_open(self, request: Request, tally: Tally, progress: Progress) -> Response:
         """An accepted answer, from a host that is not closed."""
-        origin = _origin(request.url)
-        probing = await self._outages.passed(origin)
+        where = origin(request.url)
+        probing = await self._outages.passed(where)
         try:
             return await self._send(request, tally, progress)
         finally:
             if probing:
-                self._outages.gave_up(origin)
+                self._outages.gave_up(where)
 
     def _is_outage(self, request: Request, error: PenstockError) -> bool:
         """Whether the request waits for its host to open, none of its tries being spent."""
-        origin = _origin(request.url)
+        where = origin(request.url)
         if isinstance(error, NotSent):
-            return self._outages.unreachable(origin, "no connection")
+            return self._outages.unreachable(where, "no connection")
         if isinstance(error, Refused) and error.outage:
-            self._outages.maintained(origin, "maintenance")
+            self._outages.maintained(where, "maintenance")
             return True
         return False
 
@@ -225,7 +241,7 @@ class Exchange:
             if request.cost:
                 slot = held.enter_context(await self.limiter.admit(request.rank))
             token = self._credentials.token
-            signed = self._sign(request, token)
+            signed = await self._sign(request, token)
 
             def leave() -> None:
                 if slot is not None:
@@ -273,7 +289,7 @@ class Exchange:
         accepted = response.status in request.accept
         error = None if accepted else self.platform.refusal(request, response)
         if not (isinstance(error, Refused) and error.outage):
-            self._outages.answered(_origin(request.url))
+            self._outages.answered(origin(request.url))
         unauthorised = request.auth.kind is AuthKind.PLATFORM and response.status == _UNAUTHORISED
         other = await self._credentials.other_than(token) if unauthorised and error else None
         if slot is not None:
@@ -295,16 +311,21 @@ class Exchange:
             raise TokenRefused(refused_sentence(self._credentials.profile))
         raise error
 
-    def _sign(self, request: Request, token: Token) -> tuple[tuple[str, str], ...]:
+    async def _sign(self, request: Request, token: Token) -> tuple[tuple[str, str], ...]:
         """The credential's header fields; none where the request names none."""
         self._check_host(request)
+        if request.auth.kind is AuthKind.SIGV4:
+            return await self._keys.sign(request)
         return () if request.auth == NO_AUTH else self.platform.sign(token.reveal())
 
     def _check_host(self, request: Request) -> None:
         """Nothing, or `AnswerUnusable`: a credential goes to its own host and no other."""
         if request.auth == NO_AUTH:
             return
-        if request.auth.kind is not AuthKind.PLATFORM or _origin(request.url) != self._origin:
+        if request.auth.kind is AuthKind.SIGV4:
+            self._keys.check(request)
+            return
+        if request.auth.kind is not AuthKind.PLATFORM or origin(request.url) != self._origin:
             raise AnswerUnusable(
                 f"{request.shown} would carry a credential to a host it is not for"
             )
@@ -349,11 +370,6 @@ def refused_sentence(profile: str) -> str:
         f"the profile takes it from, and run the same command again; `penstock profiles check "
         f"{profile}` tries a token anew"
     )
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
 
 
 def _asked_for(error: PenstockError) -> float:

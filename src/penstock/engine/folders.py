@@ -19,6 +19,7 @@ class Folders:
 
     def __init__(self, exchange: Exchange, root: Place) -> None:
         self._exchange = exchange
+        self.container = root.container
         self._known: dict[str, Place] = {root.path: root}
         self._locks: dict[str, anyio.Lock] = {}
         self._refused: dict[str, PenstockError] = {}

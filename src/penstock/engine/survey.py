@@ -24,6 +24,7 @@ from penstock.engine.files import fingerprint_of, hop, source_error
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Ledger
 from penstock.platforms.base import Platform
+from penstock.platforms.handing import HandsOver
 
 # Listings of one folder before its size is taken as it is.
 LISTINGS = 3
@@ -123,6 +124,7 @@ class Surveyor:
         self._ledger = ledger
         self._emit = emit
         self._written: dict[str, str] = {}
+        self._carried: dict[str, bool] = {}
         self.pages = 0
 
     @property
@@ -136,6 +138,49 @@ class Surveyor:
         return self._exchange.platform.traits
 
     async def find(self, place: Place) -> Found:
+        """What stands at a place, asked of whoever carries its container's files.
+
+        The place found has the platform's own name for the container.
+        """
+        root = await self._carrying(place)
+        if root is None:
+            return await self._find(place)
+        there = Place(root.container, place.path)
+        try:
+            return await self._exchange.run(self._exchange.platform.find(there))
+        except Refused as refused:
+            raise no_such_place(place, refused) from refused
+
+    async def _carrying(self, place: Place) -> Place | None:
+        """The root of a place's container where another platform carries its files, else None.
+
+        The platform is asked once a run; that it carries a container itself holds for good.
+        """
+        platform = self._exchange.platform
+        if not isinstance(platform, HandsOver) or place.container.startswith("id="):
+            return None
+        root = (await self._find(Place(place.container))).place
+        carried = self._carried.get(root.container)
+        if carried is None and await self._recall_itself(root) is None:
+            try:
+                handed = await self._exchange.run(platform.through(root))
+            except Refused as refused:
+                await self.forget(root)
+                raise no_such_place(place, refused) from refused
+            if handed is not None:
+                await self._exchange.hand_over(root.container, handed)
+            elif self._ledger is not None:
+                await self._ledger.remember_fact(platform.endpoint, _itself(root), "yes")
+            carried = handed is not None
+        self._carried[root.container] = bool(carried)
+        return root if carried else None
+
+    async def _recall_itself(self, root: Place) -> str | None:
+        if self._ledger is None:
+            return None
+        return await self._ledger.fact(self._exchange.platform.endpoint, _itself(root))
+
+    async def _find(self, place: Place) -> Found:
         """What stands at a place, looked for from the deepest folder the ledger remembers.
 
         A folder looked for before is asked nothing for; a file, once for its name in its folder.
@@ -157,7 +202,7 @@ class Surveyor:
                 raise
             # The folder it was looked for in is gone.
             await self.forget(start)
-            return await self.find(place)
+            return await self._find(place)
         if found.place.id is not None:
             self._written[found.place.container] = place.container
             await self._remember(self._key(found.place), found.place.id)
@@ -296,6 +341,11 @@ class Surveyor:
 def _named(container: str) -> str:
     """What the platform's own name of a container is remembered by. No path begins so."""
     return f"//{container}"
+
+
+def _itself(root: Place) -> str:
+    """The fact that the platform carries a container's files itself."""
+    return f"carries {root.container}"
 
 
 def no_such_place(place: Place, refused: Refused) -> PenstockError:

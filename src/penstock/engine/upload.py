@@ -288,7 +288,8 @@ class UploadRun:
         await self._attach(place)
         parts = cut(size, upload.part_size)
         # Where nothing but the listing shows a sent file, and it did not, it goes again.
-        receipts = {} if self._seen_later else await self._known_receipts(parts)
+        whole = len(parts) == 1 and self._exchange.platform.traits.puts_whole
+        receipts = {} if self._seen_later or whole else await self._known_receipts(parts)
         missing = [part for part in parts if part.number not in receipts]
         for part in parts:
             if part.number in receipts:

@@ -60,7 +60,15 @@ from penstock.platforms.base import (
 )
 from penstock.platforms.coscine_answers import refusal
 from penstock.platforms.coscine_listings import Listings
-from penstock.platforms.coscine_places import Settings, check_path, split_id
+from penstock.platforms.coscine_places import (
+    S3_CARRIED,
+    Settings,
+    check_path,
+    split_id,
+    storage_url,
+)
+from penstock.platforms.handing import Handed, Key
+from penstock.platforms.s3 import S3
 
 # Source: [S3DOC]: 100 GB a file through the API. Whether GB are powers of 1000, whether the form
 # around the file counts, and whether the limit itself is still allowed is not said: the least of
@@ -82,6 +90,7 @@ TRAITS = Traits(
     requests_per_upload=0,
     requests_per_part=1,
     requests_per_download=0,
+    requests_per_folder=0,
     listing_leases=True,
     # Source: [SDK] reads none, [API] names none.
     quota_headers=False,
@@ -131,6 +140,27 @@ class Coscine(Listings):
         if why is not None:
             return Prepared(refusal=why)
         return Prepared(room=(yield from self.room(resource)))
+
+    def through(self, place: Place) -> Flow[Handed | None]:
+        """The bucket of a resource that is kept in an S3 storage, and the keys for it.
+
+        A resource found by a listing that left its keys out is asked for itself.
+        Source: [S3DOC]; the official client does so for the type rdss3. Its write keys are seen by
+        owners and members alone. The region is a guess: the storages named there have none.
+        """
+        resource = yield from self.resource(place.container)
+        if resource.type in S3_CARRIED and (resource.keys is None or resource.keys.read is None):
+            self.forget(place.container)
+            resource = yield from self.resource(place.container)
+        keys = resource.keys
+        if resource.type not in S3_CARRIED or keys is None or keys.read is None:
+            return None
+        host = storage_url(keys.endpoint)
+        read, write = f"{place.container} read", f"{place.container} write"
+        pairs = [Key(read, host, *keys.read)]
+        pairs += [Key(write, host, *keys.write)] if keys.write is not None else []
+        carrier = S3(host, keys.bucket, read, write if keys.write is not None else None)
+        return Handed(carrier, tuple(pairs))
 
     # -- downloads --------------------------------------------------------------------------
 

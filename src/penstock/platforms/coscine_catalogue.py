@@ -64,6 +64,10 @@ class Catalogue:
             self._resources[container] = known
         return known
 
+    def forget(self, container: str) -> None:
+        """The resource is asked for again when it is next needed."""
+        self._resources.pop(container, None)
+
     def find_resource(self, written: str) -> Flow[Resource]:
         """The resource a location names: by ids, slug or display names.
 
@@ -138,6 +142,8 @@ class Catalogue:
             return f"the resource {resource.name!r} is archived, so it cannot be written to"
         if resource.maintenance:
             return f"the resource {resource.name!r} is under maintenance; try again later"
+        if resource.keys is not None and resource.keys.write is not None:
+            return None  # Who may not write sees no keys to write with.
         role = yield from self.role(resource.project)
         if role is not None and role.lower() in _READS_ONLY:
             return f"this token's owner is a {role} in the project, and may read only"

@@ -35,6 +35,9 @@ _S3_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "dsnrws3": ("dataStorageNrwS3", "dsNrwS3"),
     "dsnrws3worm": ("dataStorageNrwS3Worm", "dsNrwS3Worm"),
 }
+# Types whose files go to their storage itself. Source: docs.coscine.de "S3 clients"; what is kept
+# from being changed (WORM) is left to the API, whose refusals say why.
+S3_CARRIED = frozenset(("rdss3", "dsnrws3"))
 # Types that hold files of their own. Others (linked data, a GitLab repository) are asked about.
 HOLDS_FILES = frozenset(("rds", "dsnrwweb", *_S3_OPTIONS))
 
@@ -166,6 +169,15 @@ def _pair(options: JsonObject, what: str) -> tuple[str, str] | None:
     access = options.text_or_none(f"accessKey{what}")
     secret = options.text_or_none(f"secretKey{what}")
     return (access, secret) if access is not None and secret is not None else None
+
+
+def storage_url(endpoint: str) -> str:
+    """An S3 endpoint as a URL: with TLS where it names no scheme.
+
+    Raises `AnswerUnusable` where it is none.
+    """
+    url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
+    return JsonObject({"endpoint": url}, "S3 storage").url("endpoint")
 
 
 def project_of(fields: JsonObject) -> Named:

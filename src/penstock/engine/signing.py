@@ -1,0 +1,127 @@
+"""Key pairs by name, each bound to one host, and the signatures made with them.
+
+The keys live here and nowhere else: no request, `repr`, log, ledger or error has one. A signature
+is made anew for each send, by botocore (extra `s3`). Over TLS the body is left out of it; without,
+its SHA-256 is taken first and signed, so that what goes in the open cannot be exchanged.
+
+Source: Amazon S3 API reference, "Authenticating requests: using the Authorization header"
+(`UNSIGNED-PAYLOAD`; `Content-MD5` is signed where it is sent).
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from penstock.core.errors import AnswerUnusable, UsageError
+from penstock.core.model import Request
+from penstock.engine.files import Digests, hop, reading
+from penstock.platforms.handing import Key
+
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: what a credential is bound to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+class Keys:
+    """The key pairs a session was handed."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] = {}
+        self._signers: dict[str, Any] = {}
+        self._botocore: tuple[ModuleType, ModuleType] | None = None
+
+    def __repr__(self) -> str:
+        return f"Keys({sorted(self._keys)})"
+
+    async def add(self, keys: Iterable[Key]) -> None:
+        """The keys can be signed with, from now on.
+
+        Raises `UsageError` where the library that signs is not installed.
+        """
+        if self._botocore is None:
+            self._botocore = await hop(_load)
+        auth, credentials = self._botocore
+        for key in keys:
+            pair = credentials.Credentials(key.access, key.secret)
+            self._keys[key.name] = key
+            self._signers[key.name] = _signer(auth, pair, key.region)
+
+    def check(self, request: Request) -> None:
+        """Nothing, or `AnswerUnusable`: a key signs for its own host and no other."""
+        key = self._keys.get(request.auth.key or "")
+        if key is None or origin(key.host) != origin(request.url):
+            raise AnswerUnusable(
+                f"{request.shown} would carry a credential to a host it is not for"
+            )
+
+    async def sign(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """The header fields that sign one send of a request, its MD5 announced where it asks so.
+
+        Raises `AnswerUnusable` as `check` does, and what reading the local file raises.
+        """
+        self.check(request)
+        assert self._botocore is not None
+        in_the_open = urlsplit(request.url).scheme != "https"
+        names = {"sha256"} if in_the_open else set()
+        digests = await _digests(request, names | ({"md5"} if request.announces_md5 else set()))
+        headers = dict(request.headers)
+        added: dict[str, str] = {}
+        if request.announces_md5:
+            added["Content-MD5"] = base64.b64encode(bytes.fromhex(digests["md5"])).decode()
+        payload = digests["sha256"] if in_the_open else _UNSIGNED
+        asked = importlib.import_module("botocore.awsrequest").AWSRequest(
+            request.method, request.url, headers={**headers, **added}
+        )
+        asked.context["payload"] = payload
+        self._signers[request.auth.key or ""].add_auth(asked)
+        signed = {
+            name: value
+            for name, value in asked.headers.items()
+            if name.lower() not in {known.lower() for known in headers}
+        }
+        return tuple(signed.items())
+
+
+async def _digests(request: Request, names: set[str]) -> Mapping[str, str]:
+    """Digests of the whole body, read once ahead of its sending."""
+    digests = Digests(names)
+    for piece in request.body if names else ():
+        if isinstance(piece, bytes):
+            digests.update(piece)
+            continue
+        async with reading(piece, digests) as pieces:
+            async for _ in pieces:
+                pass
+    return digests.hex()
+
+
+def _load() -> tuple[ModuleType, ModuleType]:
+    try:
+        return importlib.import_module("botocore.auth"), importlib.import_module(
+            "botocore.credentials"
+        )
+    except ImportError:
+        raise UsageError(
+            "this place is kept in an S3 storage, and signing for one needs botocore: install "
+            "penstock[s3]"
+        ) from None
+
+
+def _signer(auth: ModuleType, credentials: object, region: str) -> Any:  # noqa: ANN401 - botocore's
+    """Botocore's signer, told the digest of the payload that only we can stream."""
+
+    class Signer(auth.S3SigV4Auth):  # type: ignore[misc,name-defined]
+        def payload(self, request: Any) -> str:  # noqa: ANN401 - botocore's
+            """The payload's digest, or that it has none."""
+            return str(request.context["payload"])
+
+    return Signer(credentials, "s3", region)
