@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from datetime import date
 
 import coscine
 import pytest
@@ -10,6 +11,7 @@ import rdflib
 from openapi_client.exceptions import UnauthorizedException
 
 from penstock.simulators import Coscine, CoscineSettings
+from penstock.simulators.coscine import MICROSCOPY_PROFILE
 
 METADATA = """
     @prefix dcterms: <http://purl.org/dc/terms/> .
@@ -99,3 +101,29 @@ async def test_a_wrong_token_is_no_way_in(sim: Coscine) -> None:
         await asyncio.to_thread(connected, sim, "wrong")
     assert sim.log[-1].status == 401
     assert sim.calls() == []
+
+
+async def test_its_form_knows_fields_terms_and_nested_profiles_and_is_accepted() -> None:
+    async with Coscine() as sim:
+        images = sim.add_resource("images", profile=MICROSCOPY_PROFILE)
+
+        def drive() -> list[str]:
+            client = connected(sim)
+            resource = client.project("demo").resource("images")
+            form = resource.metadata_form()
+            form["Title"] = "A cell"
+            form["Creator"] = ["A. Nother", "B. Nother"]
+            form["Production Date"] = date(2026, 3, 31)
+            form["Subject Area"] = "Cell Biology"
+            form["Staining"] = "DAPI"
+            instrument = form.field("Instrument").metadata_form()
+            instrument["Model"] = "X100"
+            form["Instrument"] = instrument
+            resource.upload("cell.tif", b"image", form)
+            return form.keys()
+
+        keys = await asyncio.to_thread(drive)
+        assert {"Title", "Rights", "Objective", "Exposure (ms)"} <= set(keys)
+        assert sim.files(images)["cell.tif"].read() == b"image"
+        assert "subjects/210" in sim.metadata(images)["cell.tif"]
+        assert len(sim.calls("GET", "/vocabularies/instances")) == 7

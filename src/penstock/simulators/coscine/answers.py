@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from penstock.simulators.coscine.refusals import RefusedError
 from penstock.simulators.coscine.settings import CoscineSettings, S3Place
 from penstock.simulators.coscine.state import (
     GIB,
@@ -15,7 +16,6 @@ from penstock.simulators.coscine.state import (
     Entry,
     Metadata,
     Project,
-    RefusedError,
     Resource,
     World,
     new_id,

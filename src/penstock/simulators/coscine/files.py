@@ -7,7 +7,8 @@ paths, parameters, declared answers. Where they declare nothing, settings say wh
 from penstock.simulators.content import Bodies, Content
 from penstock.simulators.coscine.answers import Page, file_object
 from penstock.simulators.coscine.paths import checked, decoded
-from penstock.simulators.coscine.state import Entry, RefusedError, Resource, World
+from penstock.simulators.coscine.refusals import RefusedError
+from penstock.simulators.coscine.state import Entry, Resource, World
 from penstock.simulators.host import Call, Reply
 from penstock.simulators.routes import Route
 

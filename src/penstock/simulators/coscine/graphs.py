@@ -15,7 +15,8 @@ from penstock.simulators.coscine.answers import (
 )
 from penstock.simulators.coscine.paths import checked, decoded
 from penstock.simulators.coscine.rdf import FORMATS, Checker, as_nquads
-from penstock.simulators.coscine.state import Metadata, RefusedError, Resource, World
+from penstock.simulators.coscine.refusals import RefusedError
+from penstock.simulators.coscine.state import Metadata, Resource, World
 from penstock.simulators.host import Call, Reply, expect_object
 from penstock.simulators.routes import Route
 

@@ -9,8 +9,8 @@ escape in it survives a client that encodes once. That is a guess and a switch.
 from typing import Literal
 from urllib.parse import unquote
 
+from penstock.simulators.coscine.refusals import RefusedError
 from penstock.simulators.coscine.settings import CoscineSettings
-from penstock.simulators.coscine.state import RefusedError
 
 Encoding = Literal["plain", "once", "twice"]
 

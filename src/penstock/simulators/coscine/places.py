@@ -16,7 +16,8 @@ from penstock.simulators.coscine.answers import (
     single,
     when,
 )
-from penstock.simulators.coscine.state import SPECIFIC_TYPES, RefusedError, World, new_id
+from penstock.simulators.coscine.refusals import RefusedError
+from penstock.simulators.coscine.state import SPECIFIC_TYPES, World, new_id
 from penstock.simulators.host import Call, Reply
 from penstock.simulators.routes import Route
 

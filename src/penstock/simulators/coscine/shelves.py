@@ -7,7 +7,8 @@ what is in one folder, so that a hundred thousand files are no trouble.
 from collections.abc import Callable, Sequence
 
 from penstock.simulators.content import Content
-from penstock.simulators.coscine.state import Entry, RefusedError
+from penstock.simulators.coscine.refusals import RefusedError
+from penstock.simulators.coscine.state import Entry
 from penstock.simulators.storage import Storage
 
 

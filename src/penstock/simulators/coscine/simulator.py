@@ -17,18 +17,20 @@ from aiohttp import web
 
 from penstock.simulators.content import Content, content_of
 from penstock.simulators.coscine.answers import refusal, when
+from penstock.simulators.coscine.catalogue import BASE_PROFILE, Profile, Term
 from penstock.simulators.coscine.files import Files
 from penstock.simulators.coscine.graphs import Graphs
 from penstock.simulators.coscine.places import Places
+from penstock.simulators.coscine.profiles_api import Profiles
 from penstock.simulators.coscine.quota import Throttle
 from penstock.simulators.coscine.rdf import Checker
+from penstock.simulators.coscine.refusals import RefusedError
 from penstock.simulators.coscine.settings import CoscineSettings
 from penstock.simulators.coscine.shelves import OwnShelf
 from penstock.simulators.coscine.state import (
     Entry,
     Metadata,
     Project,
-    RefusedError,
     Resource,
     Role,
     World,
@@ -100,6 +102,7 @@ class Coscine:
             Places(self._world),
             Files(self._world),
             Graphs(self._world, Checker(self._world)),
+            Profiles(self._world),
         )
         routes = [route for group in groups for route in group.routes()]
         self._router = Router(routes, base=BASE, raw=True)
@@ -200,7 +203,7 @@ class Coscine:
         """Make an empty resource; return its id.
 
         general_type: `rds`, `rdss3`, `dsnrwweb`, `linked`, …
-        profile: its application profile's IRI, else that of the simulator's simplest.
+        profile: its application profile's IRI, else that of one where nothing is mandatory.
         reserved: bytes there is room for.
         """
         owner = self._world.project(project or self.project)
@@ -211,7 +214,7 @@ class Coscine:
             owner,
             OwnShelf(resource_id, self.storage, lambda: self.settings.stored_part_size),
             general_type=general_type,
-            profile=profile or "https://purl.org/coscine/ap/base/",
+            profile=profile or BASE_PROFILE,
             reserved=reserved,
             fixed_values=fixed_values or {},
             created_at=self._world.now(),
@@ -274,6 +277,15 @@ class Coscine:
             for each in self.log
             if each.counted and method in (None, each.method) and path in each.path
         ]
+
+    def add_profile(self, uri: str, turtle: str, name_en: str, name_de: str | None = None) -> None:
+        """Add an application profile, in SHACL, or replace one."""
+        made = Profile(uri, turtle, name_en, name_de or name_en)
+        self._world.catalogue.profiles[uri] = made
+
+    def add_vocabulary(self, class_uri: str, terms: Sequence[Term]) -> None:
+        """Add a vocabulary, or replace one."""
+        self._world.catalogue.vocabularies[class_uri] = tuple(terms)
 
     def announce(
         self,

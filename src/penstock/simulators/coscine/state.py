@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from penstock.simulators.content import Content
+from penstock.simulators.coscine.catalogue import Catalogue
+from penstock.simulators.coscine.refusals import RefusedError
 from penstock.simulators.coscine.settings import CoscineSettings
 from penstock.simulators.storage import Storage
 
@@ -35,15 +37,6 @@ S3_TYPES = ("rdss3", "rdss3worm", "dsnrws3", "dsnrws3worm")
 
 # Every id is made of a name, so that a simulator makes the same ones each time.
 _IDS = uuid.UUID("0d1c5c1e-5f0c-4d5e-9d5a-7c0516e00000")
-
-
-class RefusedError(Exception):
-    """A call is refused with an HTTP status and a sentence."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -145,6 +138,7 @@ class World:
     def __init__(self, settings: CoscineSettings, storage: Storage) -> None:
         self.settings = settings
         self.storage = storage
+        self.catalogue = Catalogue()
         self.endpoint = ""
         self.projects: dict[str, Project] = {}
         self.user_id = new_id("user", settings.user)
