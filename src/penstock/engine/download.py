@@ -49,7 +49,7 @@ from penstock.core.transfers import Choices, Compare, DownTransfer, Ended, OnCon
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
-from penstock.engine.files import hop
+from penstock.engine.files import STATED, Beside, hop
 from penstock.engine.front import Front
 from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
@@ -68,6 +68,27 @@ class _Fetched:
     headers: Headers
     block: int | None
     block_md5s: list[str] = field(default_factory=list)
+
+
+class _Flushing:
+    """Flushes of one file: whoever comes while one runs shares the next."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = anyio.Lock()
+        self._asked = 0
+        self._done = 0
+
+    async def now(self) -> None:
+        """What was written before this was called is on the disk."""
+        self._asked += 1
+        mine = self._asked
+        async with self._lock:
+            if self._done >= mine:
+                return
+            covers = self._asked
+            await hop(files.flush, self._path)
+            self._done = covers
 
 
 class Download:
@@ -337,8 +358,10 @@ class Download:
         )
         if resumable:
             try:
+                # What else the storage states is not known yet, but for the ETag.
+                head = Headers({"etag": row.validator} if row.validator else {})
                 return await self._fetch_parts(
-                    partial, size, row.part_size or 1, row.validator, resume=True
+                    partial, size, row.part_size or 1, row.validator, head, resume=True
                 )
             except RemoteChanged:
                 # What changed did so between two runs: its old parts are worth nothing.
@@ -359,19 +382,27 @@ class Download:
         await self._context.ledger.start(
             row.id, source, part_size=part_size, partial=partial, validator=validator
         )
-        return await self._fetch_parts(partial, size, part_size, validator, resume=False)
+        return await self._fetch_parts(partial, size, part_size, validator, headers, resume=False)
 
     async def _fetch_whole(self, partial: str, size: int, source: Fingerprint) -> _Fetched:
         """A file of one range: its digests are taken as the bytes pass."""
         self._parts, part = 1, Part(1, 0, size)
         await self._context.ledger.start(self._row.id, source, partial=partial)
         await self._make_partial(partial, size)
-        answer_headers, digests = await self._get(partial, part, size, None, self._names())
+        names = self._names() | {STATED}
+        answer_headers, digests = await self._get(partial, part, size, None, names)
         await hop(files.flush, partial)
         return _Fetched(digests, answer_headers, None)
 
     async def _fetch_parts(
-        self, partial: str, size: int, part_size: int, validator: str | None, *, resume: bool
+        self,
+        partial: str,
+        size: int,
+        part_size: int,
+        validator: str | None,
+        head: Headers,
+        *,
+        resume: bool,
     ) -> _Fetched:
         """A file of many ranges, in order, and the digests of its front as it grows."""
         had = await self._make_partial(partial, size)
@@ -380,17 +411,30 @@ class Download:
         done: dict[int, Receipt] = {}
         if resume and had == size:
             done = await self._recheck(partial, parts)
-        tag = read_tag(Headers({"etag": validator} if validator else {}))
-        front = Front(partial, size, part_size, self._names(), self._likely_block(tag, size))
+        names = files.stated_too(self._names() | {STATED}, head)
+        # An ETag `hex-N` need not be held against what a stronger promise is held against.
+        weaker = any(name in names for name in self._transfer.promised)
+        block = None if weaker else self._likely_block(read_tag(head), size)
+        front = Front(partial, size, part_size, names, block)
         for number in done:
             front.arrived(number)
         seen: list[Headers] = []
+        flushed = _Flushing(partial)
 
         async def fetch(part: Part) -> None:
             await front.near(part.offset)
-            headers, digests = await self._get(partial, part, size, validator, {"md5"})
-            await hop(files.flush, partial)
-            receipt = Receipt(part.number, part.offset, part.length, digests["md5"], validator)
+            headers, digests = await self._get(
+                partial, part, size, validator, {files.BLAKE3}, front.beside(part)
+            )
+            await flushed.now()
+            receipt = Receipt(
+                part.number,
+                part.offset,
+                part.length,
+                "",
+                validator,
+                blake3=digests[files.BLAKE3],
+            )
             await self._context.ledger.add_receipt(self._row.id, receipt)
             seen[:] = [headers]
             front.arrived(part.number)
@@ -409,11 +453,12 @@ class Download:
         cut_alike = {(part.number, part.offset, part.length) for part in parts}
         for receipt in await ledger.receipts(self._row.id):
             on_disk = None
+            name = files.BLAKE3 if receipt.blake3 else "md5"
             if (receipt.number, receipt.offset, receipt.length) in cut_alike:
                 on_disk = await hop(
-                    files.digest_slice, partial, receipt.offset, receipt.length, ("md5",)
+                    files.digest_slice, partial, receipt.offset, receipt.length, (name,)
                 )
-            if on_disk is not None and on_disk["md5"] == receipt.md5:
+            if on_disk is not None and on_disk[name] == (receipt.blake3 or receipt.md5):
                 held[receipt.number] = receipt
                 self._progress(receipt.length)
             else:
@@ -423,7 +468,13 @@ class Download:
         return held
 
     async def _get(
-        self, partial: str, part: Part, size: int, validator: str | None, names: Set[str]
+        self,
+        partial: str,
+        part: Part,
+        size: int,
+        validator: str | None,
+        names: Set[str],
+        beside: Beside | None = None,
     ) -> tuple[Headers, dict[str, str]]:
         """One range in the partial, not yet flushed: the answer's head and the bytes' digests."""
         platform, digests = self._context.exchange.platform, frozenset(names)
@@ -432,6 +483,7 @@ class Download:
                 lease, part, partial, total=size, validator=validator, digests=digests
             ),
             self._progress,
+            beside,
         )
         return answer.headers, dict(answer.digests)
 
@@ -448,11 +500,18 @@ class Download:
 
     async def _weigh(self, partial: str, size: int, fetched: _Fetched) -> Finding:
         tag = read_tag(fetched.headers)
-        multipart = await self._fitting_tag(partial, size, tag, fetched.block, fetched.block_md5s)
         stated = self._stated(fetched.headers)
         missing = stated.keys() - fetched.digests.keys()
+        if tag.kind is TagKind.MD5 and "md5" not in fetched.digests:
+            missing = {"md5", *missing}
         if missing:
             fetched.digests.update(await files.digest_file(partial, size, missing))
+        stronger = any(name in fetched.digests for name in (*self._transfer.promised, *stated))
+        multipart = None
+        if not stronger:
+            multipart = await self._fitting_tag(
+                partial, size, tag, fetched.block, fetched.block_md5s
+            )
         finding = weigh(
             manifest=self._transfer.promised,
             stated=stated,
@@ -578,9 +637,13 @@ class Download:
         return _comparable({**promised_digests(headers), **self._transfer.file.digests})
 
     def _names(self) -> set[str]:
-        """Digests to take of the whole file: MD5 for proof and report, and what was asked."""
-        known = {name for name in self._transfer.promised if files.can_digest(name)}
-        return {"md5", *known, *self._choices.checksums}
+        """Digests to take of the whole file: what was promised or asked for, else MD5.
+
+        What the storage states comes to that (`STATED`).
+        """
+        promised = (*self._transfer.promised, *self._transfer.file.digests)
+        known = {name for name in promised if files.can_digest(name)}
+        return {*(known or {"md5"}), *self._choices.checksums}
 
     def _usual_part_sizes(self) -> tuple[int, ...]:
         return self._context.exchange.platform.traits.etag_part_sizes

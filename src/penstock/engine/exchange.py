@@ -33,6 +33,7 @@ from penstock.core.errors import (
 from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
 from penstock.core.retry import Verdict, decide
 from penstock.engine.clock import Clock
+from penstock.engine.files import Beside
 from penstock.engine.limiter import Limiter, Slot
 from penstock.engine.outages import Outages
 from penstock.engine.signing import Keys, origin
@@ -151,9 +152,14 @@ class Exchange:
         return self._clock.now_s() + self._server_ahead_s
 
     async def run(
-        self, flow: Flow[T], *, tally: Tally | None = None, progress: Progress = lambda _: None
+        self,
+        flow: Flow[T],
+        *,
+        tally: Tally | None = None,
+        progress: Progress = lambda _: None,
+        beside: Beside | None = None,
     ) -> T:
-        """What the flow returns.
+        """What the flow returns. `beside` sees file bytes as they pass, in the thread they do.
 
         Raises whatever the flow does not catch, and `TokenRefused`, which no flow is asked about.
         Cancelled, the flow is closed and every slot and permit is given back or held as it must.
@@ -163,7 +169,7 @@ class Exchange:
             request = next(flow)
             while True:
                 try:
-                    response = await self._request(request, tally, progress)
+                    response = await self._request(request, tally, progress, beside)
                 except (ExchangeError, RemoteChanged) as error:
                     request = flow.throw(error)
                 else:
@@ -174,13 +180,15 @@ class Exchange:
         finally:
             flow.close()
 
-    async def _request(self, request: Request, tally: Tally, progress: Progress) -> Response:
+    async def _request(
+        self, request: Request, tally: Tally, progress: Progress, beside: Beside | None
+    ) -> Response:
         """An accepted answer, after as many tries as the request may have."""
         self._check_host(request)
         tried = refused_by_quota = 0
         while True:
             try:
-                response = await self._send_when_open(request, tally, progress)
+                response = await self._send_when_open(request, tally, progress, beside)
             except PenstockError as error:
                 if self._is_outage(request, error) and self._spare >= 1:
                     if not self._outages.is_closed(origin(request.url)):
@@ -212,12 +220,14 @@ class Exchange:
             self.total.repeats += 1
             await anyio.sleep(max(self._pause(tried), asked_s))
 
-    async def _send_when_open(self, request: Request, tally: Tally, progress: Progress) -> Response:
+    async def _send_when_open(
+        self, request: Request, tally: Tally, progress: Progress, beside: Beside | None
+    ) -> Response:
         """An accepted answer, from a host that is not closed."""
         where = origin(request.url)
         probing = await self._outages.passed(where)
         try:
-            return await self._send(request, tally, progress)
+            return await self._send(request, tally, progress, beside)
         finally:
             if probing:
                 self._outages.gave_up(where)
@@ -232,7 +242,9 @@ class Exchange:
             return True
         return False
 
-    async def _send(self, request: Request, tally: Tally, progress: Progress) -> Response:
+    async def _send(
+        self, request: Request, tally: Tally, progress: Progress, beside: Beside | None
+    ) -> Response:
         """An accepted answer to one send, admitted and signed; everything else is raised."""
         async with AsyncExitStack() as held:
             if request.carries_body:
@@ -259,7 +271,7 @@ class Exchange:
 
             try:
                 response = await self._transport.send(
-                    request, signed=signed, on_leave=leave, progress=moving
+                    request, signed=signed, on_leave=leave, progress=moving, beside=beside
                 )
             except AnswerLost:
                 if slot is not None:

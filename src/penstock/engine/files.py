@@ -18,10 +18,10 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -38,7 +38,8 @@ from penstock.core.errors import (
     SourceMissing,
     SourceUnreadable,
 )
-from penstock.core.model import MIB, FileSlice, Fingerprint
+from penstock.core.model import MIB, FileSlice, Fingerprint, Headers
+from penstock.core.proof import TagKind, promised_digests, read_tag
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,6 +129,12 @@ class Digests:
     def __init__(self, names: Iterable[str]) -> None:
         self._running = {name: new_digest(name) for name in sorted(names)}
 
+    def copy(self) -> Digests:
+        """Digests of the same bytes, which go their own way from here."""
+        twin = Digests(())
+        twin._running = {name: running.copy() for name, running in self._running.items()}
+        return twin
+
     def update(self, data: bytes | memoryview) -> None:
         """The digests include `data` from now on."""
         for running in self._running.values():
@@ -143,8 +150,12 @@ class _Crc32c:
 
     digest_size = 4
 
-    def __init__(self) -> None:
-        self._running: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    def __init__(self, running: Any = None) -> None:  # noqa: ANN401 - the library has no types
+        self._running: Any = running or google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+
+    def copy(self) -> _Crc32c:
+        """A running digest of the same bytes."""
+        return _Crc32c(self._running.copy())
 
     def update(self, data: bytes | memoryview) -> None:
         self._running.update(bytes(data))
@@ -166,36 +177,65 @@ def new_digest(name: str) -> Any:  # noqa: ANN401 - hashlib's type has no public
     return _Crc32c() if name == CRC32C else hashlib.new(name, usedforsecurity=False)
 
 
-class SliceWriter:
-    """Writes one slice of a file from its offset on, digesting what it writes."""
+# Among the digests asked for: and those the answer's head states, to be held against the bytes.
+STATED = "stated"
 
-    def __init__(self, target: FileSlice, names: Iterable[str]) -> None:
+# Called in a thread with bytes of a file while they are warm, and the offset they have there.
+Beside: TypeAlias = Callable[[int, "bytes | memoryview"], None]
+
+
+def stated_too(names: Set[str], head: Headers) -> set[str]:
+    """The digests to take of a body with this head; MD5 where there would be none."""
+    if STATED not in names:
+        return set(names)
+    taken = set(names) - {STATED}
+    taken |= {name for name in promised_digests(head) if can_digest(name)}
+    if not taken or read_tag(head).kind is TagKind.MD5:
+        taken.add("md5")
+    return taken
+
+
+class SliceWriter:
+    """Writes one slice of a file from its offset on, digesting what it writes.
+
+    `beside` sees the bytes as well, after they were written.
+    """
+
+    def __init__(
+        self, target: FileSlice, names: Iterable[str], beside: Beside | None = None
+    ) -> None:
         self._target = target
+        self._beside = beside
         self._digests = Digests(names)
         self._descriptor = -1
         self.written = 0
 
-    async def write(self, pieces: list[bytes]) -> None:
-        """The pieces stand behind what was written before.
+    async def write(self, pieces: Sequence[bytes | memoryview], *, last: bool = False) -> None:
+        """The pieces stand behind what was written before; after the `last` it is closed.
 
         Raises `DestinationFull` or `DestinationRefused`.
         """
         try:
-            self.written += await hop(self._write, pieces)
+            self.written += await hop(self._write, pieces, last)
         except OSError as error:
             raise local_error(error, self._target.path) from error
 
-    def _write(self, pieces: list[bytes]) -> int:
+    def _write(self, pieces: Sequence[bytes | memoryview], last: bool) -> int:  # noqa: FBT001 - hop's
         if self._descriptor < 0:
             self._descriptor = os.open(self._target.path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         offset = self._target.offset + self.written
         for piece in pieces:
-            view = memoryview(piece)
-            self._digests.update(view)
+            view, began = memoryview(piece), offset
             while view:
                 done = os.pwrite(self._descriptor, view, offset)
                 offset += done
                 view = view[done:]
+            self._digests.update(piece)
+            if self._beside is not None:
+                self._beside(began, piece)
+        if last:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
         return offset - self._target.offset - self.written
 
     async def close(self) -> None:
@@ -210,8 +250,10 @@ class SliceWriter:
 
 
 @asynccontextmanager
-async def reading(source: FileSlice, digests: Digests) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The slice's bytes in pieces of a megabyte, digested on the way.
+async def reading(
+    source: FileSlice, digests: Digests, beside: Beside | None = None
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The slice's bytes in pieces of a megabyte, digested on the way; `beside` sees them too.
 
     Raises `SourceChanged` where the file ends before the slice does.
     """
@@ -233,6 +275,8 @@ async def reading(source: FileSlice, digests: Digests) -> AsyncIterator[AsyncIte
     def read(offset: int, length: int) -> bytes:
         data = os.pread(descriptor, length, offset)
         digests.update(data)
+        if beside is not None:
+            beside(offset, data)
         return data
 
     async def pieces() -> AsyncIterator[bytes]:

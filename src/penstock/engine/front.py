@@ -1,18 +1,21 @@
 """Digests of a file that arrives in ranges: they follow its contiguous front.
 
-What is digested comes from the page cache, where it was just written; nothing is read twice from
-the disk.
+The range at the front is digested as its bytes are written, from the buffer they came in. A range
+that arrived ahead of it is digested from the page cache, where it was just written. Nothing is
+read twice from the disk. A range that is fetched again is digested again, from its start.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from penstock.core.errors import TransferError
-from penstock.core.model import MIB
+from penstock.core.model import MIB, Part
 from penstock.core.plan import MOST_AHEAD
 from penstock.engine import files
 from penstock.engine.files import hop
@@ -20,8 +23,18 @@ from penstock.engine.files import hop
 _DIGEST_AT_ONCE = 8 * MIB
 
 
+@dataclass(slots=True)
+class _Mark:
+    """How things stood at the start of the range at the front."""
+
+    position: int
+    whole: files.Digests
+    block: Any
+    blocks: int
+
+
 class Front:
-    """Digests of a file's contiguous front, read from the page cache as ranges arrive.
+    """Digests of a file's contiguous front, as ranges arrive.
 
     `block_md5s` are the MD5s of its blocks, for an ETag `hex-N`.
     """
@@ -38,7 +51,36 @@ class Front:
         self.block_md5s: list[str] = []
         self._arrived: set[int] = set()
         self._position = 0
+        self._mark: _Mark | None = None
         self._moved = anyio.Event()
+
+    def beside(self, part: Part) -> files.Beside:
+        """What digests a range's bytes as they are written, if it is the one at the front.
+
+        Called in the one thread that writes the range. The front is that thread's until the range
+        has arrived, for `follow` goes no further than ranges that have.
+        """
+
+        def look(offset: int, data: bytes | memoryview) -> None:
+            if offset == part.offset:
+                self._begin(part)
+            if offset == self._position and self._mark is not None:
+                self._take(data, offset)
+                self._position += len(data)
+
+        return look
+
+    def _begin(self, part: Part) -> None:
+        """The range begins, anew perhaps: what was digested of it before is taken back."""
+        mark = self._mark
+        if self._position == part.offset:
+            self._mark = _Mark(
+                part.offset, self._whole.copy(), self._block_digest.copy(), len(self.block_md5s)
+            )
+        elif mark is not None and mark.position == part.offset:
+            self._position, self._whole = mark.position, mark.whole.copy()
+            self._block_digest = mark.block.copy()
+            del self.block_md5s[mark.blocks :]
 
     def arrived(self, number: int) -> None:
         """A range's bytes are on the disk."""
@@ -57,6 +99,7 @@ class Front:
             if number not in self._arrived:
                 await self._moved.wait()
                 continue
+            self._mark = None
             end = min(number * self._part_size, self._size)
             length = min(_DIGEST_AT_ONCE, end - self._position)
             await hop(self._digest, self._position, length)
@@ -80,11 +123,14 @@ class Front:
                 data = os.pread(descriptor, min(files.READ_SIZE, end - offset), offset)
                 if not data:
                     raise TransferError(f"{self._path} was made shorter by another program")
-                self._whole.update(data)
-                self._digest_block(data, offset)
+                self._take(data, offset)
                 offset += len(data)
 
-    def _digest_block(self, data: bytes, offset: int) -> None:
+    def _take(self, data: bytes | memoryview, offset: int) -> None:
+        self._whole.update(data)
+        self._digest_block(data, offset)
+
+    def _digest_block(self, data: bytes | memoryview, offset: int) -> None:
         if self.block is None:
             return
         view = memoryview(data)

@@ -13,6 +13,7 @@ import anyio
 from penstock.core.errors import LeaseExpired, SourceMissing
 from penstock.core.model import Flow, Lease, Origin, Place, RemoteFile, Response
 from penstock.engine.exchange import Exchange, Tally
+from penstock.engine.files import Beside
 from penstock.engine.transport import Progress
 
 # Fresh URLs for one request before their refusal is believed to be meant.
@@ -92,7 +93,10 @@ class Leases:
         self._lock = anyio.Lock()
 
     async def ask(
-        self, flow: Callable[[Lease], Flow[Response]], progress: Progress = lambda _: None
+        self,
+        flow: Callable[[Lease], Flow[Response]],
+        progress: Progress = lambda _: None,
+        beside: Beside | None = None,
     ) -> Response:
         """The answer to what `flow` asks of a URL, of a fresh one where the first had ended.
 
@@ -102,7 +106,9 @@ class Leases:
         for last_try in (*[False] * _RENEWALS, True):
             lease = await self._get(refused)
             try:
-                return await self._exchange.run(flow(lease), tally=self._tally, progress=progress)
+                return await self._exchange.run(
+                    flow(lease), tally=self._tally, progress=progress, beside=beside
+                )
             except LeaseExpired:
                 if last_try:
                     raise

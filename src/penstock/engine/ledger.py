@@ -493,15 +493,22 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> list[Receipt]:
             rows = connection.execute(
-                "SELECT number, start, length, md5, etag, proves, report FROM receipts"
+                "SELECT number, start, length, md5, etag, proves, report, blake3 FROM receipts"
                 " WHERE transfer = ? ORDER BY number",
                 (transfer,),
             )
             return [
                 Receipt(
-                    n, start, length, md5, etag, bool(proves), tuple(map(tuple, json.loads(report)))
+                    n,
+                    start,
+                    length,
+                    md5,
+                    etag,
+                    bool(proves),
+                    tuple(map(tuple, json.loads(report))),
+                    blake3,
                 )
-                for n, start, length, md5, etag, proves, report in rows
+                for n, start, length, md5, etag, proves, report, blake3 in rows
             ]
 
         return await self._do(work)
@@ -510,7 +517,7 @@ class Ledger:
         """A part counts as arrived. Its bytes are durable before this is called."""
         await self._do(
             lambda c: c.execute(
-                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     transfer,
                     receipt.number,
@@ -520,6 +527,7 @@ class Ledger:
                     receipt.etag,
                     receipt.proves,
                     json.dumps(receipt.report),
+                    receipt.blake3,
                 ),
             )
         )

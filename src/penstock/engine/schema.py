@@ -102,4 +102,6 @@ STEPS: tuple[str, ...] = (
     """,
     # SHA-256 of the metadata that was last stored with the file.
     "ALTER TABLE transfers ADD COLUMN metadata TEXT",
+    # What a range that came down is known by.
+    "ALTER TABLE receipts ADD COLUMN blake3 TEXT",
 )

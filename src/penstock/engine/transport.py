@@ -2,8 +2,9 @@
 
 It sends what it is told, once. It follows no redirect (aiohttp would carry a token to another
 host), resends nothing, decides nothing about retries or quota, and turns every foreign exception
-into one of ours. Bodies stream in pieces of a megabyte, read and written in threads. A response's
-head is held against `Request.head` before one byte of it reaches the sink.
+into one of ours. Bodies stream in pieces of megabytes, read and written in threads; a large one is
+received by `taking`, past aiohttp. A response's head is held against `Request.head` before one byte
+of it reaches the sink.
 
 Time-outs count from the last byte moved: a connection that stalls is `AnswerLost`, one that is
 slow is not.
@@ -35,7 +36,9 @@ from penstock.core.errors import (
     redacted,
 )
 from penstock.core.model import MIB, FileSlice, Headers, Request, Response, validator_field
-from penstock.engine.files import Digests, SliceWriter, reading
+from penstock.engine.files import Beside, Digests, SliceWriter, reading, stated_too
+from penstock.engine.pacing import Pacer
+from penstock.engine.taking import Buffers, Taken, takeable
 
 CONNECT_TIMEOUT_S = 30.0
 # Nothing came for this long: the stream is taken for dead. Platforms answer within seconds;
@@ -61,8 +64,17 @@ def _nothing(_: int) -> None:
 class _RopeBody(payload.Payload):
     """A request body streamed from what a rope describes; keeps what went wrong on our side."""
 
-    def __init__(self, request: Request, progress: Progress, stall_timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        progress: Progress,
+        stall_timeout_s: float | None,
+        pacer: Pacer | None,
+        beside: Beside | None,
+    ) -> None:
         super().__init__(request.body, content_type="application/octet-stream")
+        self._pacer = pacer
+        self._beside = beside
         self._request = request
         self._progress = progress
         self._stall_timeout_s = stall_timeout_s
@@ -100,12 +112,17 @@ class _RopeBody(payload.Payload):
             self.ended.set()
 
     async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
-        async with reading(piece, self.digests) as pieces:
+        async with reading(piece, self.digests, self._beside) as pieces:
             async for data in pieces:
-                async with asyncio.timeout(self._stall_timeout_s):
-                    await writer.write(data)
-                self.sent += len(data)
-                self._progress(len(data))
+                step = self._pacer.step if self._pacer is not None else len(data)
+                for first in range(0, len(data), step):
+                    some = data[first : first + step]
+                    if self._pacer is not None:
+                        await asyncio.sleep(self._pacer.spend(len(some)))
+                    async with asyncio.timeout(self._stall_timeout_s):
+                        await writer.write(some)
+                    self.sent += len(some)
+                    self._progress(len(some))
 
 
 class Transport:
@@ -119,7 +136,10 @@ class Transport:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         tls: ssl.SSLContext | bool = True,
         user_agent: str = "penstock",
+        pacer: Pacer | None = None,
     ) -> None:
+        self._pacer = pacer
+        self._buffers = Buffers()
         self._connections = connections
         self._tls = tls
         self._user_agent = user_agent
@@ -160,10 +180,12 @@ class Transport:
         signed: Iterable[tuple[str, str]] = (),
         on_leave: Callable[[], None] = lambda: None,
         progress: Progress = _nothing,
+        beside: Beside | None = None,
     ) -> Response:
         """The answer to one request, its body in memory or in the request's sink.
 
-        `on_leave` is called when a connection is had and the request is about to leave.
+        `on_leave` is called when a connection is had and the request is about to leave, `beside`
+        in the thread that has just written or read bytes of the file, with their offset, in order.
 
         Raises `NotSent` where no connection was had, `AnswerLost` where it may have been done,
         `AnswerUnusable` or
@@ -180,7 +202,7 @@ class Transport:
             timeout = ClientTimeout(
                 total=None, sock_connect=timeout.sock_connect, sock_read=longer_s
             )
-        body = _RopeBody(request, progress, stall_s) if request.body else None
+        body = _RopeBody(request, progress, stall_s, self._pacer, beside) if request.body else None
         headers = [*request.headers, *signed]
         try:
             async with session.request(
@@ -193,7 +215,7 @@ class Transport:
                 proxy=_proxy_for(request.url),
                 trace_request_ctx=on_leave,
             ) as answer:
-                return await self._receive(request, answer, body, progress)
+                return await self._receive(request, answer, body, progress, beside)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = (body.failure if body is not None else None) or _translated(error, request)
             # Raised below, outside this block: what aiohttp raises shows URLs and header fields,
@@ -210,6 +232,7 @@ class Transport:
         answer: aiohttp.ClientResponse,
         body: _RopeBody | None,
         progress: Progress,
+        beside: Beside | None,
     ) -> Response:
         head = Headers((name, value) for name, value in answer.headers.items())
         sent = body.sent if body is not None else 0
@@ -224,9 +247,13 @@ class Transport:
             return Response(answer.status, head, content, digests, sent=sent)
         assert request.sink is not None
         check_head(request, answer.status, head)
-        writer = SliceWriter(request.sink, request.digests)
+        names = stated_too(request.digests, head)
+        writer = SliceWriter(request.sink, names, beside)
         try:
-            await _pour(answer, writer, request, progress)
+            if takeable(answer, request.sink.length):
+                await self._take(answer, writer, request.sink.length, progress)
+            else:
+                await self._pour(answer, writer, request, progress)
         finally:
             await writer.close()
         if writer.written != request.sink.length:
@@ -234,6 +261,53 @@ class Transport:
                 f"{request.shown} brought {writer.written} bytes in place of {request.sink.length}"
             )
         return Response(answer.status, head, b"", writer.hex(), received=writer.written, sent=sent)
+
+    async def _take(
+        self, answer: aiohttp.ClientResponse, writer: SliceWriter, length: int, progress: Progress
+    ) -> None:
+        """A large body goes into the sink, written from the buffers it was received into."""
+        taken = Taken(
+            answer,
+            length,
+            self._buffers,
+            stall_timeout_s=self._timeout.sock_read,
+            progress=progress,
+            pacer=self._pacer,
+        )
+        async with taken.pieces() as pieces:
+            async for piece in pieces:
+                await writer.write([piece], last=writer.written + len(piece) == length)
+
+    async def _pour(
+        self,
+        answer: aiohttp.ClientResponse,
+        writer: SliceWriter,
+        request: Request,
+        progress: Progress,
+    ) -> None:
+        """The body goes into the sink, gathered into megabytes; never more than was asked for."""
+        assert request.sink is not None
+        room = request.sink.length
+        gathered: list[bytes] = []
+        held = 0
+        async for data in answer.content.iter_any():
+            room -= len(data)
+            if room < 0:
+                answer.close()
+                raise AnswerUnusable(
+                    f"{request.shown} brought more than {request.sink.length} bytes"
+                )
+            gathered.append(data)
+            held += len(data)
+            if self._pacer is not None:
+                await asyncio.sleep(self._pacer.spend(len(data)))
+            if held >= WRITE_SIZE and room:
+                await writer.write(gathered)
+                progress(held)
+                gathered, held = [], 0
+        if gathered:
+            await writer.write(gathered, last=True)
+            progress(held)
 
 
 def _asks_for_a_range(request: Request) -> bool:
@@ -266,30 +340,6 @@ def _proxy_for(url: str) -> str | None:
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
     return getproxies().get(parts.scheme)
-
-
-async def _pour(
-    answer: aiohttp.ClientResponse, writer: SliceWriter, request: Request, progress: Progress
-) -> None:
-    """The body goes into the sink, gathered into megabytes; never more than was asked for."""
-    assert request.sink is not None
-    room = request.sink.length
-    gathered: list[bytes] = []
-    held = 0
-    async for data in answer.content.iter_any():
-        room -= len(data)
-        if room < 0:
-            answer.close()
-            raise AnswerUnusable(f"{request.shown} brought more than {request.sink.length} bytes")
-        gathered.append(data)
-        held += len(data)
-        if held >= WRITE_SIZE:
-            await writer.write(gathered)
-            progress(held)
-            gathered, held = [], 0
-    if gathered:
-        await writer.write(gathered)
-        progress(held)
 
 
 async def _bounded(answer: aiohttp.ClientResponse, request: Request) -> bytes:
