@@ -22,6 +22,7 @@ from penstock.engine.exchange import TRIES, Credentials, Exchange, refused_sente
 from penstock.engine.files import hop
 from penstock.engine.ledger import Ledger
 from penstock.engine.limiter import Limiter
+from penstock.engine.pacing import Pacer
 from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
@@ -103,13 +104,16 @@ async def open_session(
     emit: Callable[[Event], None],
     clock: Clock,
     concurrency: int | None = None,
+    bwlimit: int | None = None,
     retries: int | None = None,
     quotas: Quotas | None = None,
     store: SlotStore | None = None,
 ) -> AsyncIterator[Session]:
     """A profile's session; everything it opened is closed at the end.
 
-    `quotas` is what the command says about quotas; a `store` that is given stays its giver's.
+    `bwlimit` is bytes a second over all bodies, `quotas` what the command says about quotas; a
+    `store` that is given stays its giver's.
+
     Raises `ProfileError`, `TokenRefused` (also where the token was refused within the hour: then
     without a request), `QuotaStoreError`, and `UsageError` for a store that another machine uses.
     """
@@ -138,7 +142,10 @@ async def open_session(
         key, window_of = key_for(platform.endpoint, profile, token.fingerprint())
         permits = anyio.CapacityLimiter(concurrency or BODIES_AT_ONCE)
         async with (
-            Transport(connections=max(100, 4 * (concurrency or BODIES_AT_ONCE))) as transport,
+            Transport(
+                connections=max(100, 4 * (concurrency or BODIES_AT_ONCE)),
+                pacer=Pacer(bwlimit, clock.now_s) if bwlimit is not None else None,
+            ) as transport,
             Limiter(
                 key=key,
                 quota=quota,

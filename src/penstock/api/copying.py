@@ -36,7 +36,7 @@ from penstock.core.locations import Local
 from penstock.core.plan import check_part_size
 from penstock.core.report import Line, Summary
 from penstock.core.transfers import Choices
-from penstock.core.units import parse_duration
+from penstock.core.units import parse_duration, parse_rate
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
 from penstock.engine.files import hop
@@ -114,6 +114,7 @@ async def copy(
     strict: bool = False,
     concurrency: int | None = None,
     part_size: int | str | None = None,
+    bwlimit: int | str | None = None,
     retries: int | None = None,
     quota_share: float | str | None = None,
     quota_store: str | None = None,
@@ -186,6 +187,7 @@ async def copy(
         emit=emit,
         clock=clock,
         concurrency=concurrency,
+        bwlimit=parse_rate(bwlimit) if bwlimit is not None else None,
         retries=retries,
         quotas=quotas,
     ) as (session, ledger, surveyor):

@@ -58,6 +58,7 @@ async def prepared(
     emit: Callable[[Event], None],
     clock: Clock,
     concurrency: int | None,
+    bwlimit: int | None = None,
     retries: int | None,
     quotas: Quotas,
 ) -> AsyncIterator[tuple[Session, Ledger, Surveyor]]:
@@ -71,6 +72,7 @@ async def prepared(
             emit=emit,
             clock=clock,
             concurrency=concurrency,
+            bwlimit=bwlimit,
             retries=retries,
             quotas=quotas,
         ) as session,

@@ -15,7 +15,7 @@ from penstock.api.opening import folders_of, planner_of, prepared, settings_of
 from penstock.core.events import Event
 from penstock.core.globs import Rule, select
 from penstock.core.plan import check_part_size, estimate
-from penstock.core.units import parse_duration
+from penstock.core.units import parse_duration, parse_rate
 from penstock.core.window import NS_PER_S
 from penstock.costing import Costing, missing_folders
 from penstock.engine.clock import Clock
@@ -82,6 +82,7 @@ async def plan(
     strict: bool = False,
     concurrency: int | None = None,
     part_size: int | str | None = None,
+    bwlimit: int | str | None = None,
     retries: int | None = None,
     quota_share: float | str | None = None,
     quota_store: str | None = None,
@@ -120,6 +121,7 @@ async def plan(
         emit=emit,
         clock=clock,
         concurrency=concurrency,
+        bwlimit=parse_rate(bwlimit) if bwlimit is not None else None,
         retries=retries,
         quotas=quotas,
     ) as (session, ledger, surveyor):
@@ -149,6 +151,7 @@ async def plan(
     terms = terms_of(session.profile, traits)
     quota, window_s = terms.top, terms.window_ns / NS_PER_S
     rate = int(known) if known is not None else ASSUMED_RATE
+    rate = min(rate, parse_rate(bwlimit)) if bwlimit is not None else rate
     time = estimate(requests, cost.bytes, quota=quota, window_s=window_s, rate=rate)
     return Plan(
         profile=job.profile,

@@ -51,6 +51,7 @@ class Wanted:
     strict: bool
     concurrency: int | None
     part_size: int | None
+    bwlimit: int | None
     retries: int | None
     quota_share: float | None
     quota_store: str | None
@@ -67,7 +68,7 @@ class Wanted:
         """What `penstock.plan` and `penstock.copy` both take."""
         names = (
             "rules state config manifest metadata encoding only min_age checksum compare "
-            "on_conflict strict concurrency part_size retries quota_share quota_store "
+            "on_conflict strict concurrency part_size bwlimit retries quota_share quota_store "
             "quota_fallback times partial_dir follow keep_names"
         )
         return {name: getattr(self, name) for name in names.split()}

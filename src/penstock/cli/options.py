@@ -13,7 +13,7 @@ import click
 
 from penstock.core.errors import UsageError
 from penstock.core.globs import Rule
-from penstock.core.units import parse_duration, parse_share, parse_size
+from penstock.core.units import parse_duration, parse_rate, parse_share, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -187,6 +187,12 @@ moving = together(
         metavar="SIZE",
         callback=read_by(parse_size),
         help="Bytes a part: 64MiB. Default: chosen by itself.",
+    ),
+    click.option(
+        "--bwlimit",
+        metavar="RATE",
+        callback=read_by(parse_rate),
+        help="Bytes a second over all transfers: 20MiB.",
     ),
     click.option(
         "--retries", type=click.IntRange(min=0), metavar="N", help="Tries after the first."
