@@ -5,10 +5,11 @@
     python benchmarks/downloads.py --smoke          # tiny: some seconds
 
 Every client is a process of its own, started anew each round, the order turned each round; its
-wall clock, CPU (user and system) and peak memory are the kernel's. What it wrote is compared with
-the source in every round. penstock and aria2 hold the bytes against SHA-256; `curl+sha256sum`
-does so afterwards; what is marked "unverified" does not. Ratios are penstock's over the peer's,
-taken round by round, their median told. A peer that is not installed is left out, and said.
+wall clock, CPU (user and system) and peak memory are the kernel's (where a shell runs two, the
+memory is the shell's). What it wrote is compared with the source in every round. penstock and aria2
+hold the bytes against SHA-256; "curl, then sha256sum" does so afterwards; what is marked
+"unverified" does not. Ratios are penstock's over the peer's, taken round by round, their median
+told. A peer that is not installed is left out, and said.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import KIB, MIB, print_table
+from harness import KIB, MIB, print_table, resident
+
+_LOOK_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Stage:
                 *("--check-integrity=true", "--no-conf", "--file-allocation=falloc"),
             ],
             "curl, then sha256sum": ["sh", "-c", f"{curl} && sha256sum -c --quiet {at}/SHA256SUMS"],
-            "curl (unverified)": ["sh", "-c", curl],
+            "curl (unverified)": ["sh", "-c", f"exec {curl}"],
             "rclone (unverified)": [
                 *("rclone", "copy", "--config", "", "--http-url", self.base, ":http:", "."),
                 *("--files-from-raw", f"{at}/files.txt", "--no-traverse", "--http-no-head"),
@@ -140,7 +143,13 @@ class Stage:
         began = time.perf_counter()
         with (self.folder / "output").open("wb") as out:
             process = subprocess.Popen(command, cwd=back, env=environ, stdout=out, stderr=out)
-            _, status, usage = os.wait4(process.pid, 0)
+            peak = 0
+            while True:
+                peak = max(peak, resident(process.pid))
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if pid:
+                    break
+                time.sleep(_LOOK_S)
         took = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         text = (self.folder / "output").read_text(errors="replace")
@@ -152,7 +161,7 @@ class Stage:
             raise RuntimeError(f"{command[0]}: {len(wrong)} differ, {len(missing)} are missing")
         if "penstock" in command and json.loads(text)["verified"] != self.work.count:
             raise RuntimeError(f"not all were verified: {text}")
-        return Took(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
+        return Took(took, usage.ru_utime + usage.ru_stime, peak)
 
 
 @contextlib.contextmanager
@@ -192,7 +201,7 @@ def measure(work: Workload, port: int, rounds: int, folder: Path | None) -> None
                 for name in order:
                     took[name].append(stage.run(clients[name]))
                 order = order[1:] + order[:1]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, runs in took.items():
         wall, cpu = ([getattr(run, field) for run in runs] for field in ("wall_s", "cpu_s"))
         ratios = ("", "")

@@ -93,7 +93,7 @@ class World:
                 [sys.executable, *arguments], env=self.environ, stdin=subprocess.DEVNULL, stdout=out
             )
             while True:
-                peak = max(peak, _resident(process.pid))
+                peak = max(peak, resident(process.pid))
                 pid, status, usage = os.wait4(process.pid, os.WNOHANG)
                 if pid:
                     break
@@ -112,7 +112,7 @@ class World:
         return Ran(process.returncode, killed, wall_s, cpu_s, peak, text)
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """The most a process had resident so far (VmHWM); 0 where the system does not tell.
 
     Not `ru_maxrss`: that begins with the memory of the process it was forked from.
