@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import AnswerLost
@@ -191,6 +191,7 @@ async def test_bodies_are_paced_over_all_of_them(
     assert took_s >= 2 * size / rate - 0.1
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     cuts=st.lists(st.integers(1, 4999), max_size=12),
     failing=st.sets(st.integers(1, 5)),
