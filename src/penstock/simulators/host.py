@@ -217,7 +217,7 @@ class Host:
     async def start(self, port: int = 0) -> None:
         """Serve; `port` 0 is any free one."""
         app = web.Application(client_max_size=_LONGEST_JSON)
-        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LINGER_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)

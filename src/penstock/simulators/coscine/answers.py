@@ -215,7 +215,7 @@ def _options(world: World, resource: Resource) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if kind not in ("gitlab", "linked"):
         size = {"value": resource.reserved / GIB, "unit": unit("GibiBYTE")}
-        options = {"bucketName": resource.bucket or resource.id, "size": size}
+        options = {"bucketName": resource.bucket, "size": size}
     if resource.on_s3:
         options |= _keys(world.settings.s3, may_write=resource.project.role != "guest")
     return {name: options}
@@ -226,7 +226,7 @@ def _keys(place: S3Place | None, *, may_write: bool) -> dict[str, str]:
 
     Source: Coscine documentation, "S3 clients"; that the others see empty texts is a guess.
     """
-    place = place or S3Place(endpoint="")
+    place = place or S3Place(endpoint="", bucket="")
     return {
         "accessKeyRead": place.access_key_read,
         "secretKeyRead": place.secret_key_read,

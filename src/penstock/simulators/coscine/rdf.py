@@ -3,6 +3,7 @@
 Both are optional. Without them metadata is stored as it comes, and nothing is converted.
 """
 
+import warnings
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
@@ -122,13 +123,9 @@ def as_nquads(text: str, kind: str, graph_name: str) -> str:
         RefusedError: rdflib is not installed (501), or cannot read it (400).
     """
     _need_rdflib()
-    from rdflib import Dataset, URIRef  # noqa: PLC0415 - optional
-
-    whole = Dataset()
-    named = whole.graph(URIRef(quote(graph_name, safe=":/@=&")))
-    for triple in _parsed(text, kind):
-        named.add(triple)
-    return "\n".join(line for line in whole.serialize(format="nquads").splitlines() if line) + "\n"
+    name = f"<{quote(graph_name, safe=':/@=&')}>"
+    triples = str(_parsed(text, kind).serialize(format="nt")).splitlines()
+    return "".join(f"{line.rstrip(' .')} {name} .\n" for line in triples if line)
 
 
 def _need_rdflib() -> None:
@@ -140,6 +137,14 @@ def _parsed(text: str, kind: str) -> Any:  # noqa: ANN401 - a graph of an option
     from rdflib import Graph  # noqa: PLC0415 - optional
 
     graph = Graph()
+    with warnings.catch_warnings():
+        # some of rdflib's own parsers use what rdflib has deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        _parse_into(graph, text, kind)
+    return graph
+
+
+def _parse_into(graph: Any, text: str, kind: str) -> None:  # noqa: ANN401 - as above
     try:
         if FORMATS[kind] in ("trig", "nquads"):
             from rdflib import Dataset  # noqa: PLC0415 - optional
@@ -152,4 +157,3 @@ def _parsed(text: str, kind: str) -> Any:  # noqa: ANN401 - a graph of an option
             graph.parse(data=text, format=FORMATS[kind])
     except Exception as error:  # noqa: BLE001 - rdflib's parsers raise of many kinds
         raise RefusedError(400, f"The metadata cannot be read: {error}") from None
-    return graph

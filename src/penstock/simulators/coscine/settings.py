@@ -13,12 +13,11 @@ GB = 10**9
 class S3Place:
     """A real S3 server that S3-backed resources lie on, and the keys they show.
 
-    bucket: one for all such resources, or where empty one named after each.
-    Without write keys of its own a place shows the read keys for both.
+    bucket: of all such resources that are given none of their own; it has to be there.
     """
 
     endpoint: str
-    bucket: str = ""
+    bucket: str
     access_key_read: str = "READ"
     secret_key_read: str = "read-secret"
     access_key_write: str = "WRITE"

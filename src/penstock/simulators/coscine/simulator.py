@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from penstock.simulators.content import Content, content_of
 from penstock.simulators.coscine.answers import refusal, when
@@ -25,14 +25,17 @@ from penstock.simulators.coscine.profiles_api import Profiles
 from penstock.simulators.coscine.quota import Throttle
 from penstock.simulators.coscine.rdf import Checker
 from penstock.simulators.coscine.refusals import RefusedError
+from penstock.simulators.coscine.s3 import S3Shelf
 from penstock.simulators.coscine.settings import CoscineSettings
 from penstock.simulators.coscine.shelves import OwnShelf
 from penstock.simulators.coscine.state import (
+    S3_TYPES,
     Entry,
     Metadata,
     Project,
     Resource,
     Role,
+    Shelf,
     World,
     new_id,
 )
@@ -98,6 +101,7 @@ class Coscine:
         self.storage = Storage(settings, clock=clock, faults=self.faults, log=self.log)
         self._world = World(settings, self.storage)
         self._port = port
+        self._session: ClientSession | None = None
         groups = (
             Places(self._world),
             Files(self._world),
@@ -134,6 +138,8 @@ class Coscine:
     ) -> None:
         await self._host.stop()
         await self.storage.stop()
+        if self._session is not None:
+            await self._session.close()
 
     @property
     def endpoint(self) -> str:
@@ -199,24 +205,38 @@ class Coscine:
         profile: str | None = None,
         reserved: int = 25 * 1024**3,
         fixed_values: Mapping[str, Mapping[str, Sequence[Mapping[str, str]]]] | None = None,
+        bucket: str | None = None,
     ) -> str:
         """Make an empty resource; return its id.
 
         general_type: `rds`, `rdss3`, `dsnrwweb`, `linked`, …
         profile: its application profile's IRI, else that of one where nothing is mandatory.
         reserved: bytes there is room for.
+        bucket: of a resource on S3, else that of the settings.
         """
         owner = self._world.project(project or self.project)
         resource_id = new_id("resource", owner.id, str(len(owner.resources)), name)
+        shelf: Shelf = OwnShelf(resource_id, self.storage, lambda: self.settings.stored_part_size)
+        place = self.settings.s3
+        if place is not None and general_type in S3_TYPES:
+            bucket = bucket or place.bucket
+            shelf = S3Shelf(
+                place,
+                bucket,
+                session=self._s3_session,
+                bodies=self.storage.bodies,
+                lifetime_s=lambda: self.settings.download_url_lifetime_s,
+            )
         owner.resources[resource_id] = Resource(
             resource_id,
             name,
             owner,
-            OwnShelf(resource_id, self.storage, lambda: self.settings.stored_part_size),
+            shelf,
             general_type=general_type,
             profile=profile or BASE_PROFILE,
             reserved=reserved,
             fixed_values=fixed_values or {},
+            bucket=bucket or resource_id,
             created_at=self._world.now(),
         )
         return resource_id
@@ -308,6 +328,11 @@ class Coscine:
                 "endDate": when(now + 3600 if ends_at is None else ends_at),
             }
         )
+
+    def _s3_session(self) -> ClientSession:
+        if self._session is None:
+            self._session = ClientSession()
+        return self._session
 
     def _shelf(self, resource: Resource) -> OwnShelf:
         if not isinstance(resource.shelf, OwnShelf):
