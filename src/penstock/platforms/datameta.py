@@ -54,7 +54,7 @@ from penstock.core.model import (
     Upload,
 )
 from penstock.core.times import when
-from penstock.core.traits import Traits
+from penstock.core.traits import Attaches, Traits
 from penstock.platforms.base import (
     REDIRECTS,
     TRANSIENT,
@@ -63,6 +63,7 @@ from penstock.platforms.base import (
     ranged_get,
     refuse_name,
 )
+from penstock.platforms.datameta_records import RecordFlows
 
 TRAITS = Traits(
     platform="datameta",
@@ -80,6 +81,7 @@ TRAITS = Traits(
     requests_per_upload=2,
     requests_per_part=1,
     requests_per_download=3,
+    attaches=Attaches.SUBMITTED,
 )
 
 # Source: RFC 1321, the MD5 of no bytes.
@@ -97,7 +99,7 @@ _SLOW_A_MINUTE = 60 * MIB
 _HOW_OFTEN_TO_ASK = 3
 
 
-class DataMeta:
+class DataMeta(RecordFlows):
     """The flows of one DataMeta server, named by its API root or by its own root.
 
     The one thing remembered between flows is where the API is, and the group of the key's owner.
@@ -235,10 +237,13 @@ class DataMeta:
 
         Source: [SRV] `api/ui/pending`, a route of the web interface that takes the key as well.
         """
+        answer = yield from self._pending()
+        return tuple(_remote_file(item) for item in answer.objects("files"))
+
+    def _pending(self) -> Flow[JsonObject]:
         yield from self._rooted()
         response = yield self._request("GET", f"{self._root}/api/ui/pending")
-        answer = JsonObject.of(response, "pending files")
-        return tuple(_remote_file(item) for item in answer.objects("files"))
+        return JsonObject.of(response, "what is pending")
 
     def submitted_names(self) -> Flow[Mapping[str, str]]:
         """The names of files by id, in all submissions the key may see. 404 means: none."""

@@ -1,0 +1,269 @@
+"""After every transfer ended: records made of a table's rows, and submitted with their files.
+
+A row is whole when every file it names is on the platform, proved. Records are known by content
+(their text, and the ids of the files they name), so what is pending is used and what is submitted
+is left alone, whichever run, user or lost answer it came from: the platform is the memory here,
+and nothing about submissions is kept in the ledger. What the platform has against a submission is
+asked before it is made; all that is wrong is told by row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from penstock.core.errors import AnswerLost
+from penstock.core.events import Event, Note
+from penstock.core.metadata import Fault, FaultyTable, MetadataRow
+from penstock.core.report import Line
+from penstock.engine.exchange import Exchange
+from penstock.platforms.submitting import Problem, Record, RecordSchema, TakesSubmissions
+
+# Rounds in which rows the platform refuses are left out, until it refuses none.
+_ROUNDS = 20
+_ASKED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as it is to be a record: its text, and the files it names by column."""
+
+    number: int
+    text: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command says: a label (None: records only), and whether part of it will do."""
+
+    label: str | None
+    is_partial: bool = False
+
+    def written(self, now: datetime) -> str | None:
+        """The label, `{date}` being the local date."""
+        return None if self.label is None else self.label.replace("{date}", f"{now:%Y-%m-%d}")
+
+
+def read_rows(rows: Sequence[MetadataRow], schema: RecordSchema, table: str) -> tuple[Row, ...]:
+    """The rows as records. Raises `FaultyTable` with everything that is wrong with them."""
+    faults: list[Fault] = []
+    found: list[Row] = []
+    known: dict[str, bool] = {}
+    for row in rows:
+        for column in row.values:
+            if column not in known:
+                why = schema.unknown(column)
+                known[column] = why is None
+                if why is not None:
+                    faults.append(Fault(row.row, column, why))
+        values = {column: texts for column, texts in row.values.items() if known[column]}
+        text, troubles = schema.compile(values)
+        wrong = [*schema.check_row(values), *troubles]
+        faults += [Fault(row.row, trouble.column, trouble.reason) for trouble in wrong]
+        named = {column: values[column][0] for column in schema.file_columns if column in values}
+        found.append(Row(row.row, text, named))
+    if faults:
+        raise FaultyTable(table, faults)
+    return tuple(found)
+
+
+def check_files(
+    rows: Sequence[Row], files: Sequence[tuple[str, str]], table: str, *, submitting: bool
+) -> None:
+    """Nothing, or `FaultyTable`: rows that name no file of the run, files that no row names, and,
+    for a submission, two files of one name. `files` are (local path, name) of each.
+    """
+    faults: list[Fault] = []
+    named: set[str] = set()
+    for row in rows:
+        for column, value in row.files.items():
+            meant = [name for path, name in files if _is_meant(value, path, name)]
+            named.update(meant)
+            if not meant:
+                faults.append(Fault(row.number, column, f"{value!r} is no file of this command"))
+    by_name: dict[str, list[str]] = {}
+    for path, name in files:
+        by_name.setdefault(name, []).append(path)
+        if name not in named:
+            faults.append(Fault(0, None, f"{path} is named by no row"))
+    for name, paths in by_name.items():
+        if submitting and len(paths) > 1:
+            faults.append(
+                Fault(0, None, f"several files would be called {name!r}: {', '.join(paths)}")
+            )
+    if faults:
+        raise FaultyTable(table, list(dict.fromkeys(faults)))
+
+
+def _is_meant(value: str, path: str, name: str) -> bool:
+    """Whether a cell names a file: by its name there, or by the end of its local path."""
+    if value == name:
+        return True
+    below = value.removeprefix("./")
+    return "/" in below and (path == below or path.endswith(f"/{below}"))
+
+
+class Submission:
+    """One run's records and submission. Lines of the run are `heard` as transfers end."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        schema: RecordSchema,
+        rows: Sequence[Row],
+        names: Sequence[tuple[str, str]],
+        asked: Asked,
+        emit: Callable[[Event], None],
+    ) -> None:
+        assert isinstance(exchange.platform, TakesSubmissions)
+        self._exchange = exchange
+        self._platform: TakesSubmissions = exchange.platform
+        self._schema = schema
+        self._rows = rows
+        self._names = dict(names)
+        self._asked = asked
+        self._emit = emit
+        self._ids: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self.problems: list[Fault] = []
+
+    def heard(self, line: Line) -> None:
+        """A transfer ended."""
+        if line.status != "failed" and line.id is not None:
+            self._ids[line.source] = line.id
+        else:
+            why = line.error["message"] if line.error else line.reason or line.status
+            self._failed[line.source] = why
+
+    async def run(self, now: datetime) -> dict[str, Any]:
+        """The summary's `submission`; what kept rows from it is in `problems`, and told."""
+        label = self._asked.written(now)
+        whole = [row for row in self._rows if self._is_whole(row)]
+        broken = len(self._rows) - len(whole)
+        if broken and not self._asked.is_partial:
+            return self._summary(None, 0, len(self._rows))
+        there = await self._exchange.run(self._platform.records(self._schema))
+        new, old = self._split(whole, there)
+        if not new:
+            return self._summary(old, 0, broken)
+        records = await self._records(new, there)
+        if label is None:
+            return self._summary(None, 0, len(self._rows))
+        return await self._submit(label, records, broken, old)
+
+    def _summary(self, submission: str | None, rows: int, left: int) -> dict[str, Any]:
+        for problem in self.problems:
+            self._emit(Note(f"the metadata: {problem}"))
+        return {"id": submission, "rows": rows, "left": left}
+
+    def _is_whole(self, row: Row) -> bool:
+        found = True
+        for column, value in row.files.items():
+            source = self._source_of(value)
+            if source in self._ids:
+                continue
+            why = self._failed.get(source or "", "it was not sent")
+            self.problems.append(Fault(row.number, column, f"{value!r}: {why}"))
+            found = False
+        return found
+
+    def _source_of(self, value: str) -> str | None:
+        exact = [path for path, name in self._names.items() if _is_meant(value, path, name)]
+        return exact[0] if exact else None
+
+    def _files_of(self, row: Row) -> dict[str, str]:
+        return {
+            column: self._ids[self._source_of(value) or ""] for column, value in row.files.items()
+        }
+
+    def _split(self, rows: Sequence[Row], there: Sequence[Record]) -> tuple[list[Row], str | None]:
+        """The rows that are in no submission yet, and the last submission any of them is in."""
+        submitted: dict[str, list[Record]] = {}
+        for record in there:
+            if record.submission is not None:
+                key = _key(record.text, record.files)
+                submitted.setdefault(key, []).append(record)
+        new, last = [], None
+        for row in rows:
+            found = submitted.get(_key(row.text, self._files_of(row)))
+            if found:
+                last = found.pop().submission
+            else:
+                new.append(row)
+        return new, last
+
+    async def _records(self, rows: Sequence[Row], there: Sequence[Record]) -> dict[str, Row]:
+        """Each row's pending record: one that is there already, or a new one."""
+        pending: dict[str, list[str]] = {}
+        for record in there:
+            if record.submission is None:
+                pending.setdefault(record.text, []).append(record.id)
+        known = {record.id for record in there}
+        made: dict[str, Row] = {}
+        for row in rows:
+            waiting = pending.get(row.text)
+            number = waiting.pop() if waiting else await self._create(row, known)
+            known.add(number)
+            made[number] = row
+        return made
+
+    async def _create(self, row: Row, known: set[str]) -> str:
+        """A new record's id. A lost answer is settled by what is pending that nobody knows."""
+        for last_try in (*[False] * (_ASKED - 1), True):
+            try:
+                return await self._exchange.run(self._platform.create_record(row.text))
+            except AnswerLost:
+                there = await self._exchange.run(self._platform.records(self._schema))
+                for record in there:
+                    fresh = record.submission is None and record.id not in known
+                    if fresh and record.text == row.text:
+                        return record.id
+                if last_try:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    async def _submit(
+        self, label: str, records: dict[str, Row], broken: int, old: str | None
+    ) -> dict[str, Any]:
+        """Submitted, after the platform had nothing against it (any more)."""
+        for _ in range(_ROUNDS):
+            files = {file for row in records.values() for file in self._files_of(row).values()}
+            flow = self._platform.prevalidate(list(records), sorted(files))
+            problems = await self._exchange.run(flow)
+            if not problems:
+                done = await self._exchange.run(
+                    self._platform.submit(label, list(records), sorted(files))
+                )
+                if done.id is not None:
+                    return self._summary(done.id, len(records), broken)
+                problems = done.problems
+            refused = self._told(problems, records)
+            broken += len(refused)
+            for number in refused:
+                del records[number]
+            if not self._asked.is_partial or not refused or not records:
+                return self._summary(old if not records else None, 0, broken + len(records))
+        return self._summary(None, 0, broken + len(records))
+
+    def _told(self, problems: Sequence[Problem], records: Mapping[str, Row]) -> list[str]:
+        """The records problems are about; each problem is told by its row."""
+        by_file = {
+            file: number for number, row in records.items() for file in self._files_of(row).values()
+        }
+        refused: list[str] = []
+        for problem in problems:
+            about = problem.about or ""
+            number = about if about in records else by_file.get(about)
+            row = records[number].number if number is not None else 0
+            self.problems.append(Fault(row, problem.column, problem.reason))
+            if number is not None and number not in refused:
+                refused.append(number)
+        return refused
+
+
+def _key(text: str, files: Mapping[str, str]) -> str:
+    return json.dumps([text, sorted(files.items())])
