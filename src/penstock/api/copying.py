@@ -21,7 +21,8 @@ from typing import Any
 
 import anyio
 
-from penstock.api.opening import folders_of, planner_of, prepared, settings_of
+from penstock.api.opening import Deliveries, folders_of, planner_of, prepared, settings_of
+from penstock.api.submitting import read_asked, submission_of, submits
 from penstock.config import Profile, Settings
 from penstock.core import locations
 from penstock.core.errors import (
@@ -46,7 +47,6 @@ from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
 from penstock.engine.planner import (
     Deliver,
-    Planned,
     Selecting,
 )
 from penstock.engine.reports import ReportWriter, growing
@@ -57,6 +57,7 @@ from penstock.engine.scheduler import (
     Stop,
     TooManyFailures,
 )
+from penstock.engine.submitting import Asked
 from penstock.engine.survey import Surveyor
 from penstock.engine.upload import abandon
 from penstock.jobs import (
@@ -123,6 +124,8 @@ async def copy(
     deadline: float | str | None = None,
     times: bool = False,
     partial_dir: str | os.PathLike[str] | None = None,
+    submit: str | None = None,
+    submit_complete: bool = False,
     leave_out: Sequence[str | os.PathLike[str]] = (),
     on_event: Callable[[Event], None] | None = None,
     stop: Stop | None = None,
@@ -163,12 +166,14 @@ async def copy(
     if isinstance(job.destination, Local):
         await hop(check_partial_dir, choices.partial_dir, job.destination)
     profile = quotas.of(settings.profile(job.profile))
+    asked = read_asked(submit, job, platform_of(profile), is_partial=submit_complete)
     if choices.part_size is not None and job.uploads:
         check_part_size(choices.part_size, platform_of(profile).traits)
     emit = on_event or (lambda _: None)
     clock = Clock.running()
     run = _Run(
         job=job,
+        asked=asked,
         id=_run_id(clock),
         choices=choices,
         selecting=selecting,
@@ -221,6 +226,7 @@ class _Run:
     """One copy, from the first look at its destination to its report."""
 
     job: Job
+    asked: Asked
     id: str
     choices: Choices
     selecting: Selecting
@@ -278,7 +284,7 @@ class _Run:
         writer: ReportWriter,
     ) -> None:
         """The destination looked at, and everything moved."""
-        deliveries = _Deliveries()
+        deliveries = Deliveries()
         plan_all, remote_folders = await self._unless_stopped(
             planner_of(
                 self.job,
@@ -309,7 +315,18 @@ class _Run:
             deliveries.use(deliver)
             await plan_all()
 
-        scheduler = Scheduler(context, summary, writer.write, self.stop, self.limits)
+        submission = None
+        if submits(session, self.job):
+            submission = await submission_of(
+                self.job, session, plan_all, deliveries.use, self.asked, self.emit
+            )
+
+        def write(line: Line) -> None:
+            writer.write(line)
+            if submission is not None:
+                submission.heard(line)
+
+        scheduler = Scheduler(context, summary, write, self.stop, self.limits)
         await scheduler.run(planning)
         if not self.stop.asked and remote_folders is not None:
             await _abort_orphans(context)
@@ -329,21 +346,6 @@ class _Run:
             result = await work
             group.cancel_scope.cancel()
         return result
-
-
-class _Deliveries:
-    """Hands a planner's batches on to whoever came to take them."""
-
-    def __init__(self) -> None:
-        self._deliver: Deliver | None = None
-
-    def use(self, deliver: Deliver) -> None:
-        """Batches go to `deliver` from now on."""
-        self._deliver = deliver
-
-    async def __call__(self, batch: Sequence[Planned]) -> None:
-        assert self._deliver is not None
-        await self._deliver(batch)
 
 
 async def _until(deadline_s: float | None, stop: Stop, work: Coroutine[Any, Any, None]) -> None:
@@ -393,7 +395,7 @@ def _exit_code(summary: Summary, stopped: PenstockError | None) -> int:
         return 1
     if stopped is not None:
         return 3
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.is_left else 0
 
 
 def _run_id(clock: Clock) -> str:

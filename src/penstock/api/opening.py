@@ -8,6 +8,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Mapping,
+    Sequence,
 )
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from penstock.engine.ledger import Ledger
 from penstock.engine.planner import (
     Deliver,
     DownloadPlanner,
+    Planned,
     Selecting,
     UploadPlanner,
 )
@@ -127,3 +129,19 @@ async def planner_of(
             raise UsageError("with a manifest of URLs, give no URL as a SOURCE: its rows are whole")
         return (lambda: down.plan_rows(rows, root, local)), None
     return (lambda: down.plan_sources(remote, local)), None
+
+
+class Deliveries:
+    """Hands a planner's batches on to whoever came to take them."""
+
+    def __init__(self) -> None:
+        self._deliver: Deliver | None = None
+
+    def use(self, deliver: Deliver) -> None:
+        """Batches go to `deliver` from now on."""
+        self._deliver = deliver
+
+    async def __call__(self, batch: Sequence[Planned]) -> None:
+        """A batch is handed on."""
+        assert self._deliver is not None
+        await self._deliver(batch)

@@ -11,7 +11,8 @@ from collections.abc import (
 from dataclasses import dataclass
 
 from penstock.api.copying import RATE, own_files
-from penstock.api.opening import folders_of, planner_of, prepared, settings_of
+from penstock.api.opening import Deliveries, folders_of, planner_of, prepared, settings_of
+from penstock.api.submitting import read_asked, submission_of, submits
 from penstock.core.events import Event
 from penstock.core.globs import Rule, select
 from penstock.core.plan import check_part_size, estimate
@@ -89,6 +90,8 @@ async def plan(
     quota_fallback: str | None = None,
     times: bool = False,
     partial_dir: str | os.PathLike[str] | None = None,
+    submit: str | None = None,
+    submit_complete: bool = False,
     leave_out: Sequence[str | os.PathLike[str]] = (),
     on_event: Callable[[Event], None] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -128,7 +131,8 @@ async def plan(
         traits = session.exchange.platform.traits
         if choices.part_size is not None and job.uploads:
             check_part_size(choices.part_size, traits)
-        costing = Costing(session, ledger, choices)
+        asked = read_asked(submit, job, session.exchange.platform, is_partial=submit_complete)
+        costing, deliveries = Costing(session, ledger, choices), Deliveries()
         plan_all, remote_folders = await planner_of(
             job,
             settings,
@@ -136,10 +140,13 @@ async def plan(
             surveyor,
             selecting,
             choices,
-            costing.deliver,
+            deliveries,
             folders=folders,
             emit=emit,
         )
+        if submits(session, job):
+            await submission_of(job, session, plan_all, deliveries.use, asked, emit)
+        deliveries.use(costing.deliver)
         await plan_all()
         known = await ledger.fact(session.exchange.platform.endpoint, RATE)
         spent = session.exchange.total.api_requests

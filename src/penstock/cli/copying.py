@@ -42,6 +42,8 @@ class Wanted:
     log: str | None
     manifest: str | None
     metadata: str | None
+    submit: str | None
+    submit_complete: bool
     encoding: str | None
     only: str | None
     min_age: float
@@ -67,8 +69,9 @@ class Wanted:
     def shared(self) -> dict[str, Any]:
         """What `penstock.plan` and `penstock.copy` both take."""
         names = (
-            "rules state config manifest metadata encoding only min_age checksum compare "
-            "on_conflict strict concurrency part_size bwlimit retries quota_share quota_store "
+            "rules state config manifest metadata submit submit_complete encoding only min_age "
+            "checksum compare on_conflict strict concurrency part_size bwlimit retries "
+            "quota_share quota_store "
             "quota_fallback times partial_dir follow keep_names"
         )
         return {name: getattr(self, name) for name in names.split()}

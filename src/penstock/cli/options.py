@@ -130,6 +130,14 @@ choosing = together(
     click.option(
         "--metadata", metavar="FILE", help="Store with the files what this table says of them."
     ),
+    click.option(
+        "--submit",
+        metavar="LABEL",
+        help="DataMeta: submit files and metadata when all are there; {date} is today.",
+    ),
+    click.option(
+        "--submit-complete", is_flag=True, help="With --submit: submit the rows that are whole."
+    ),
     click.option("--encoding", metavar="NAME", help="How the tables are encoded, if not UTF-8."),
     click.option("--only", metavar="STATUS", help="Of a report as --manifest, these only: failed."),
     click.option(

@@ -59,6 +59,11 @@ class Summary:
     waited_for_quota_s: float = 0.0
     submission: dict[str, Any] | None = None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether rows that were to be submitted were not."""
+        return self.submission is not None and bool(self.submission["left"])
+
     def add(self, line: Line) -> None:
         """The line counts."""
         name = State(line.status).value

@@ -74,23 +74,23 @@ def read_rows(rows: Sequence[MetadataRow], schema: RecordSchema, table: str) -> 
 def check_files(
     rows: Sequence[Row], files: Sequence[tuple[str, str]], table: str, *, submitting: bool
 ) -> None:
-    """Nothing, or `FaultyTable`: rows that name no file of the run, files that no row names, and,
-    for a submission, two files of one name. `files` are (local path, name) of each.
+    """Nothing, or `FaultyTable`: what rows and files do not have in common.
+
+    Rows that name no file of the run, files that no row names, and for a submission two files of
+    one name. `files` are (local path, name) of each.
     """
     faults: list[Fault] = []
-    named: set[str] = set()
+    sources, named = Sources(files), set()
     for row in rows:
         for column, value in row.files.items():
-            meant = [name for path, name in files if _is_meant(value, path, name)]
+            meant = sources.of(value)
             named.update(meant)
             if not meant:
                 faults.append(Fault(row.number, column, f"{value!r} is no file of this command"))
-    by_name: dict[str, list[str]] = {}
-    for path, name in files:
-        by_name.setdefault(name, []).append(path)
-        if name not in named:
-            faults.append(Fault(0, None, f"{path} is named by no row"))
-    for name, paths in by_name.items():
+    faults += [
+        Fault(0, None, f"{path} is named by no row") for path, _ in files if path not in named
+    ]
+    for name, paths in sources.by_name.items():
         if submitting and len(paths) > 1:
             faults.append(
                 Fault(0, None, f"several files would be called {name!r}: {', '.join(paths)}")
@@ -99,12 +99,27 @@ def check_files(
         raise FaultyTable(table, list(dict.fromkeys(faults)))
 
 
-def _is_meant(value: str, path: str, name: str) -> bool:
-    """Whether a cell names a file: by its name there, or by the end of its local path."""
-    if value == name:
-        return True
-    below = value.removeprefix("./")
-    return "/" in below and (path == below or path.endswith(f"/{below}"))
+class Sources:
+    """The run's local files by what a cell may call them: the name there, or a path's end."""
+
+    def __init__(self, files: Sequence[tuple[str, str]]) -> None:
+        self.by_name: dict[str, list[str]] = {}
+        self._by_last: dict[str, list[str]] = {}
+        for path, name in files:
+            self.by_name.setdefault(name, []).append(path)
+            self._by_last.setdefault(path.rpartition("/")[2], []).append(path)
+
+    def of(self, value: str) -> list[str]:
+        """The local paths a cell means; more than one where names are not unique."""
+        below = value.removeprefix("./")
+        if "/" not in below:
+            return self.by_name.get(below, [])
+        last = below.rpartition("/")[2]
+        return [
+            path
+            for path in self._by_last.get(last, ())
+            if path == below or path.endswith(f"/{below}")
+        ]
 
 
 class Submission:
@@ -124,7 +139,7 @@ class Submission:
         self._platform: TakesSubmissions = exchange.platform
         self._schema = schema
         self._rows = rows
-        self._names = dict(names)
+        self._sources = Sources(names)
         self._asked = asked
         self._emit = emit
         self._ids: dict[str, str] = {}
@@ -172,8 +187,8 @@ class Submission:
         return found
 
     def _source_of(self, value: str) -> str | None:
-        exact = [path for path, name in self._names.items() if _is_meant(value, path, name)]
-        return exact[0] if exact else None
+        found = self._sources.of(value)
+        return found[0] if found else None
 
     def _files_of(self, row: Row) -> dict[str, str]:
         return {
