@@ -134,7 +134,7 @@ def test_a_mistyped_option_is_answered_with_the_one_meant() -> None:
         ("profiles", "add"),
         ("profiles", "show", "nobody"),
         ("simulate",),
-        ("simulate", "coscine"),
+        ("simulate", "nothing"),
         ("simulate", "sevenbridges", "--quota", "many"),
         ("simulate", "sevenbridges", "--port", "70000"),
         ("",),
