@@ -12,8 +12,7 @@ import penstock
 from penstock.api.opening import settings_of
 from penstock.core.errors import QuotaStoreError, UsageError
 from penstock.core.events import Event, Note
-from penstock.core.quota import Terms
-from penstock.core.window import NS_PER_S
+from penstock.core.window import NS_PER_S, Terms
 from penstock.engine.clock import Clock
 from penstock.engine.limiter import Limiter
 from penstock.engine.slots import MemorySlotStore, Opened, Outcome, SqliteSlotStore, Turn

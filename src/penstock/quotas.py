@@ -13,10 +13,9 @@ from pathlib import Path
 
 from penstock.config import Profile
 from penstock.core.errors import UsageError, redacted
-from penstock.core.quota import Terms
 from penstock.core.traits import Traits
 from penstock.core.units import parse_share
-from penstock.core.window import NS_PER_S, ns
+from penstock.core.window import NS_PER_S, Terms, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.slots import SlotStore, SqliteSlotStore, key_of, on_network

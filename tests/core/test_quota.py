@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from penstock.core.quota import Heard, Room, Standing, Terms
+from penstock.core.quota import Heard, Room, Standing
 from penstock.core.ratelimit import NOTHING, Word
-from penstock.core.window import NS_PER_S, Count, Window, ns
+from penstock.core.window import NS_PER_S, Count, Terms, Window, ns
 
 NOW = 1_800_000_000.0
 S = NS_PER_S
@@ -41,12 +41,12 @@ def test_gates_of_moments_under_a_small_limit_are_no_gates_after_some() -> None:
 def test_a_fixed_part_for_a_machine_counts_whatever_is_spent_there() -> None:
     terms = Terms(1000, 60 * S, share=0.25)
     standing = Standing(quota=1000)
-    standing.tell_run(
+    standing.runs.tell(
         "other", 200, 1.0, 0, Terms(1000, 60 * S, share=0.1), busy=True, leaving=False
     )
     count = Count(used=200)
-    assert standing.left_of_share(count, 1, terms, "mine") == 250
-    assert standing.left_of_share(count, 1, replace(terms, together=True), "mine") == 50
+    assert standing.runs.left(count, 1, terms, "mine") == 250
+    assert standing.runs.left(count, 1, replace(terms, together=True), "mine") == 50
 
 
 @pytest.mark.parametrize(

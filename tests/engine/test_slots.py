@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import QuotaStoreError, TokenRefused, UsageError
-from penstock.core.quota import Heard, Terms
+from penstock.core.quota import Heard
 from penstock.core.ratelimit import Word
-from penstock.core.window import NS_PER_S, ns
+from penstock.core.window import NS_PER_S, Terms, ns
 from penstock.engine.clock import Clock
 from penstock.engine.limiter import Limiter
 from penstock.engine.slots import (

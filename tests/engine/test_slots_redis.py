@@ -19,8 +19,7 @@ import pytest
 
 from engine import test_slots as promises
 from penstock.core.errors import QuotaStoreError, TokenRefused, UsageError
-from penstock.core.quota import Terms
-from penstock.core.window import NS_PER_S
+from penstock.core.window import NS_PER_S, Terms
 from penstock.engine.clock import Clock
 from penstock.engine.limiter import Limiter
 from penstock.engine.slots import Turn

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from fractions import Fraction
 from typing import NamedTuple
 
 from penstock.core.ratelimit import NOTHING, Word
-from penstock.core.window import NS_PER_S, Count
+from penstock.core.shares import Runs
+from penstock.core.window import NS_PER_S, Count, Terms
 
 # Two resets nearer than this are the same window: Date and delta fields are whole seconds. In a
 # window too short for that, half of it.
@@ -32,22 +32,11 @@ _SAME_WINDOW_NS = 2 * NS_PER_S
 _MARGIN_NS = NS_PER_S // 4
 # A token accepted this recently by one process need not be tried alone by the next. A guess.
 _PROVED_NS = 10 * NS_PER_S
-# A share is a fraction of small numbers, whatever a float makes of it: 0.29 of 100 is 29.
-_SHARES = 1_000_000
 # Clean windows before a burst that was refused is tried again, doubled. A guess: "slowly".
 _CLEAN_WINDOWS_PER_BURST = 10
 # Others who spent the key are expected back within so many windows. A guess.
 _COMPANY_WINDOWS = 10
 _SMALLEST_BURSTS = 50
-# A run that missed slots, and has not asked this long after it could have, does not want them.
-_MISSED_NS = NS_PER_S
-# Weights as whole numbers.
-_WEIGHT_SCALE = 1000
-# How long a run that found too little a while ago, and now finds enough, is taken to be at work.
-_QUIET_NS = 5 * NS_PER_S
-_PER_S = 1000
-# What a run takes within this part of T is kept for it; more would be idle where it slows down.
-_SOON = 10
 # A limit of a part of N whose resets are ever this much nearer than T is that of a shorter window,
 # and no gate of T's. A guess; a refusal closes all the same.
 _SHORTER_WINDOW = 10
@@ -60,29 +49,6 @@ _UNPROVED_FLIGHTS = 500
 _STEADY_PARTS = 25
 # The most clean windows between two tries of what was refused. A guess.
 _MOST_PATIENCE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a profile says about its quota: `quota` requests in any `window_ns`.
-
-    `share` is the part of it that is ours to spend, `together` with whatever else is spent here,
-    runs of another share among it; `longest_delay_ns` is how long after it was
-    given up a request may still be counted; `headers` is whether quota fields are to be believed.
-    """
-
-    quota: int
-    window_ns: int
-    longest_delay_ns: int = 0
-    share: float = 1.0
-    headers: bool = True
-    together: bool = False
-
-    @property
-    def top(self) -> int:
-        """The most slots that runs of this share ever use."""
-        share = Fraction(self.share).limit_denominator(_SHARES)
-        return min(self.quota, max(1, int(self.quota * share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +108,7 @@ class Standing:
     company_ns: int = -(1 << 62)
     proved_ns: int = -(1 << 62)
     proved_by: str = ""
-    shares: dict[str, list[int]] = field(default_factory=dict)
-    """The entries of `_Run`, by run."""
+    runs: Runs = field(default_factory=Runs)
 
     def dumps(self) -> str:
         """As text."""
@@ -156,8 +121,7 @@ class Standing:
         if len(values) != len(_FIELDS):
             return cls()
         standing = cls(*values)
-        runs = standing.shares.items()
-        standing.shares = {run: entry for run, entry in runs if len(entry) == len(_Run._fields)}
+        standing.runs = Runs.loads(standing.runs)
         return standing
 
     def advance(self, now_ns: int, count: Count, terms: Terms) -> None:
@@ -448,7 +412,7 @@ class Standing:
         if slots <= 0 or self.rests(count):
             return Room(0, count.next_free_ns, "window")
         if terms.top < terms.quota:
-            slots = min(slots, self.left_of_share(count, now_ns, terms, holder))
+            slots = min(slots, self.runs.left(count, now_ns, terms, holder))
             if slots <= 0:
                 return Room(0, count.next_free_ns, "window")
         left = self.left(count, now_ns, terms)
@@ -467,143 +431,6 @@ class Standing:
                 return Room(0, count.next_free_ns, "unproved")
             slots = min(slots, sure)
         return Room(slots if left is None else min(slots, left), count.next_free_ns, "")
-
-    def left_of_share(self, count: Count, now_ns: int, terms: Terms, holder: str) -> int:
-        """Slots that a run with a share may take; N where it has none.
-
-        All that is used counts against a share, but what live runs with another share have. So
-        runs of one share spend it together, on each machine and across restarts, and a run with
-        another share, or none, takes nothing from it.
-        """
-        if terms.top >= terms.quota:
-            return terms.quota
-        share = _millionths(terms.share)
-        runs = {name: _Run(*entry) for name, entry in self.shares.items()}
-        elsewhere = sum(
-            run.own
-            for name, run in runs.items()
-            if name != holder and run.share != share and now_ns - run.seen_ns < terms.window_ns
-        )
-        elsewhere = 0 if terms.together else elsewhere
-        own = runs[holder].own if holder in runs else 0
-        return max(0, terms.top - max(count.used - elsewhere, own))
-
-    def tell_run(
-        self,
-        holder: str,
-        own: int,
-        weight: float,
-        now_ns: int,
-        terms: Terms,
-        *,
-        busy: bool,
-        leaving: bool,
-    ) -> None:
-        """A run has so many slots, in flight or held; or it leaves, and its slots are nobody's.
-
-        `busy`: it has requests in flight or waiting.
-        """
-        kept_ns = 2 * terms.window_ns + _MISSED_NS
-        self.shares = {
-            name: entry
-            for name, entry in self.shares.items()
-            if now_ns - entry[2] < kept_ns or now_ns < entry[3]
-        }
-        if not holder:
-            return
-        if leaving:
-            self.shares.pop(holder, None)
-            return
-        scaled = max(1, round(weight * _WEIGHT_SCALE))
-        run = _Run(*self.shares.get(holder, _Run(since_ns=now_ns)))
-        until_ns = run.until_ns
-        if not run.missed:
-            until_ns = now_ns + _QUIET_NS if busy else 0
-        self.shares[holder] = list(
-            run._replace(
-                weight=scaled,
-                own=own,
-                seen_ns=now_ns,
-                until_ns=until_ns,
-                share=_millionths(terms.share),
-            )
-        )
-
-    def part_of(self, holder: str, free: int, now_ns: int, terms: Terms) -> int:
-        """How many of the `free` slots a run may take.
-
-        All, but what runs that lately found too little are to have by their weights, as far as
-        they have been seen to take slots that fast. Nothing is kept for those that want nothing.
-        """
-        mine = _Run(*self.shares.get(holder, ()))
-        hungry = [
-            run
-            for run in (_Run(*entry) for name, entry in self.shares.items() if name != holder)
-            if now_ns < run.until_ns and now_ns - run.missed_ns < terms.window_ns
-        ]
-        if not holder or not hungry:
-            return free
-        pool = free + mine.own + sum(run.own for run in hungry)
-        weights = mine.weight + sum(run.weight for run in hungry)
-        reserved = 0
-        for run in hungry:
-            soon = run.rate(now_ns) * (terms.window_ns // _SOON) // (_PER_S * NS_PER_S)
-            most = self.quota * run.share // 1_000_000
-            due = min(pool * run.weight // weights, most) - run.own
-            reserved += max(0, min(due, max(soon, run.missed)))
-        # Where it is not enough for all that is due, nobody waits for the others' part of it.
-        mine_due = max(0, pool * mine.weight // weights - mine.own)
-        return max(0, free - reserved, -(-free * mine_due // max(1, mine_due + reserved)))
-
-    def served(self, holder: str, slots: int, want: int, now_ns: int, next_ns: int | None) -> None:
-        """So many of the wanted slots were granted; the run asks again at `next_ns`."""
-        entry = self.shares.get(holder)
-        if entry is None:
-            return
-        run = _Run(*entry)
-        missed = want - slots
-        if run.missed and slots:
-            run = run._replace(since_ns=now_ns, got=0)
-        run = run._replace(own=run.own + slots, got=run.got + slots)
-        if missed:
-            run = run._replace(
-                missed_ns=now_ns,
-                until_ns=max(now_ns, next_ns or now_ns) + _MISSED_NS,
-                kept_rate=run.kept_rate if run.missed else run.rate(now_ns),
-            )
-        elif run.missed:
-            run = run._replace(missed_ns=now_ns, until_ns=now_ns + _QUIET_NS)
-        self.shares[holder] = list(run._replace(missed=missed))
-
-
-class _Run(NamedTuple):
-    """One run that spends a key: what it has, and how much more it wants, as it last told.
-
-    `until_ns` is how long that is believed, `missed_ns` when it last found too little. `got` slots
-    since `since_ns`, and `kept_rate` (in thousandths a second), say how fast it takes them.
-    """
-
-    weight: int = _WEIGHT_SCALE
-    own: int = 0
-    seen_ns: int = 0
-    until_ns: int = 0
-    missed: int = 0
-    missed_ns: int = -(1 << 62)
-    since_ns: int = 0
-    got: int = 0
-    kept_rate: int = 0
-    share: int = 1_000_000
-
-    def rate(self, now_ns: int) -> int:
-        """Slots taken in a second, in thousandths: now, or before it found too little."""
-        if self.missed:
-            return self.kept_rate
-        now = self.got * _PER_S * NS_PER_S // max(NS_PER_S, now_ns - self.since_ns)
-        return max(now, self.kept_rate) if now_ns - self.since_ns < NS_PER_S else now
-
-
-def _millionths(share: float) -> int:
-    return round(share * 1_000_000)
 
 
 def _flight_unproved(terms: Terms) -> int:

@@ -17,8 +17,11 @@ import heapq
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 NS_PER_S = 1_000_000_000
+# A share is a fraction of small numbers, whatever a float makes of it: 0.29 of 100 is 29.
+_SHARES = 1_000_000
 
 
 def ns(seconds: float) -> int:
@@ -27,13 +30,35 @@ def ns(seconds: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a profile says about its quota: `quota` requests in any `window_ns`.
+
+    `share` is the part of it that is ours to spend, `together` with whatever else is spent here,
+    runs of another share among it; `longest_delay_ns` is how long after it was given up a request
+    may still be counted; `headers` is whether quota fields are to be believed.
+    """
+
+    quota: int
+    window_ns: int
+    longest_delay_ns: int = 0
+    share: float = 1.0
+    headers: bool = True
+    together: bool = False
+
+    @property
+    def top(self) -> int:
+        """The most slots that runs of this share ever use."""
+        share = Fraction(self.share).limit_denominator(_SHARES)
+        return min(self.quota, max(1, int(self.quota * share)))
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """The slots of a key at one moment.
 
     `used` are all that may not be taken; of these, `in_flight` have no answer and might not yet
-    have been counted by the server (given-up requests that may still arrive are among them), and
-    `others_in_flight` are in flight for another holder. `next_free_ns` is when the first held one
-    becomes free; None where none is held.
+    have been counted by the server (given-up requests that may still arrive are among them).
+    `next_free_ns` is when the first held one becomes free; None where none is held.
     """
 
     used: int = 0

@@ -29,9 +29,9 @@ from aiolimiter import AsyncLimiter
 
 from penstock.core.errors import QuotaStoreError, TokenRefused
 from penstock.core.model import Headers, Rank
-from penstock.core.quota import Heard, Terms
+from penstock.core.quota import Heard
 from penstock.core.ratelimit import NOTHING, read_headers
-from penstock.core.window import NS_PER_S, ns
+from penstock.core.window import NS_PER_S, Terms, ns
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Outcome, SlotStore, Turn
 

@@ -29,8 +29,8 @@ from typing import Protocol
 import anyio
 
 from penstock.core.errors import QuotaStoreError, UsageError
-from penstock.core.quota import Heard, Standing, Terms
-from penstock.core.window import NS_PER_S, Count, Window, ns
+from penstock.core.quota import Heard, Standing
+from penstock.core.window import NS_PER_S, Count, Terms, Window, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
@@ -184,7 +184,7 @@ def take_turn(rows: SlotRows, standing: Standing, turn: Turn, *, token_refused: 
         standing.hear(heard, count, turn.terms)
     if turn.proved:
         standing.proved_by, standing.proved_ns = turn.token, turn.now_ns
-    standing.tell_run(
+    standing.runs.tell(
         turn.holder,
         turn.own,
         turn.weight,
@@ -204,8 +204,8 @@ def take_turn(rows: SlotRows, standing: Standing, turn: Turn, *, token_refused: 
         holder=turn.holder,
     )
     # What a share leaves out is not missed.
-    want = min(turn.want, standing.left_of_share(count, turn.now_ns, turn.terms, turn.holder))
-    part = standing.part_of(turn.holder, room.slots, turn.now_ns, turn.terms)
+    want = min(turn.want, standing.runs.left(count, turn.now_ns, turn.terms, turn.holder))
+    part = standing.runs.part_of(turn.holder, room.slots, turn.now_ns, turn.terms)
     wanted = min(want, part)
     why, next_ns = room.why, room.next_ns
     if part < want and part < room.slots:
@@ -220,7 +220,7 @@ def take_turn(rows: SlotRows, standing: Standing, turn: Turn, *, token_refused: 
         count = replace(count, used=count.used + len(slots), in_flight=count.in_flight + len(slots))
         if room.probe and slots:
             standing.probe_slot = slots[0]
-    standing.served(turn.holder, len(slots), want, turn.now_ns, next_ns)
+    standing.runs.served(turn.holder, len(slots), want, turn.now_ns, next_ns)
     return Outcome(slots, standing, count, next_ns, why)
 
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from penstock.core.errors import QuotaStoreError
-from penstock.core.quota import Heard, Terms
+from penstock.core.quota import Heard
 from penstock.core.ratelimit import Word
+from penstock.core.window import Terms
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Opened, Outcome, SlotStore, Turn
 from penstock.engine.slots_axes import moved, moved_back

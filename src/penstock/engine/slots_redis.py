@@ -30,15 +30,15 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
 
 from penstock.core.errors import QuotaStoreError, UsageError, redacted
-from penstock.core.quota import Standing, Terms
-from penstock.core.window import NS_PER_S, Count, ns
+from penstock.core.quota import Standing
+from penstock.core.window import NS_PER_S, Count, Terms, ns
 from penstock.engine import slots_lua as lua
 from penstock.engine.clock import Clock
 from penstock.engine.slots import REFUSAL_REMEMBERED_S, Opened, Outcome, Turn, take_turn
@@ -136,11 +136,6 @@ class _State:
         self.late += until_ns > self.now_ns + self.window_ns
         self.next_free_ns = min(self.next_free_ns or until_ns, until_ns)
 
-    def hold_all(self, held: Iterable[tuple[int, int]]) -> None:
-        """See `Window.hold_all`."""
-        for number, until_ns in held:
-            self.hold(number, until_ns)
-
     def _land(self, number: int) -> None:
         self.flying.discard(number)
         self.in_flight -= 1
@@ -157,7 +152,6 @@ class _State:
             used=self.held + self.in_flight,
             in_flight=self.in_flight + self.late,
             next_free_ns=self.next_free_ns,
-            **({"others_in_flight": self.in_flight - self.own} if _TELLS_OTHERS else {}),
         )
 
     def take(self, slots: int, now_ns: int, *, limit: int) -> Sequence[int]:
@@ -181,10 +175,6 @@ class _State:
         self.mine.update(numbers)
         self.in_flight += len(numbers)
         self.own += len(numbers)
-
-
-# Whether a count says how many are in flight for other holders.
-_TELLS_OTHERS = any(known.name == "others_in_flight" for known in fields(Count))
 
 
 class RedisSlotStore:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.core.errors import QuotaStoreError
-from penstock.core.quota import Standing, Terms
-from penstock.core.window import Count, ns
+from penstock.core.quota import Standing
+from penstock.core.window import Count, Terms, ns
 
 
 @dataclass(frozen=True, slots=True)

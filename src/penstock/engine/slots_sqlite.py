@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.core.quota import Standing, Terms
-from penstock.core.window import Count
+from penstock.core.quota import Standing
+from penstock.core.window import Count, Terms
 from penstock.engine.locks import Holder
 
 # SQLite waits for a lock by sleeping longer each time, up to 100 ms, so that whoever came first
