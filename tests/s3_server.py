@@ -147,7 +147,7 @@ class S3Server:
             self._tell(environ, key, status)
             # what is sent is read first, else the client sees a broken connection
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            code = denial or "SlowDown"
+            code = denial or {403: "AccessDenied", 404: "NoSuchKey"}.get(status, "SlowDown")
             body = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
             headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
             start_response(f"{status} {code}", headers)

@@ -429,8 +429,12 @@ class Ledger:
         mtime_ns: int | None = None,
         parts: int = 0,
         placed: str | None = None,
+        validator: str | None = None,
     ) -> None:
-        """The transfer ended in `state`; receipts, intents and claim go in the same commit."""
+        """The transfer ended in `state`; receipts, intents and claim go in the same commit.
+
+        `validator` is what tells the state of the remote file, where the platform says it.
+        """
         now = self._wall()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -439,7 +443,8 @@ class Ledger:
             connection.execute(
                 "UPDATE transfers SET state = ?, source = coalesce(?, source), digests = ?,"
                 " verified_by = ?, remote_id = coalesce(?, remote_id), size = ?, mtime_ns = ?,"
-                " parts = ?, placed = ?, upload_id = NULL, partial = NULL, ended_at = ?"
+                " parts = ?, placed = ?, validator = coalesce(?, validator), upload_id = NULL,"
+                " partial = NULL, ended_at = ?"
                 " WHERE id = ?",
                 (
                     ended.value,
@@ -451,6 +456,7 @@ class Ledger:
                     mtime_ns,
                     parts,
                     _stored(placed),
+                    validator,
                     now,
                     transfer,
                 ),

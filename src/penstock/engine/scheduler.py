@@ -36,7 +36,7 @@ from penstock.core.events import (
     Planned as PlannedEvent,
 )
 from penstock.core.lifecycle import State
-from penstock.core.model import Identity
+from penstock.core.model import Identity, RemoteFile
 from penstock.core.report import Line, Summary
 from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict, Transfer, UpTransfer
 from penstock.engine.attaching import Attachments, Waiting, digest_of
@@ -592,13 +592,19 @@ def _is_still_up(transfer: UpTransfer, row: Row) -> bool:
         return False
     if row.placed is not None:
         placed = transfer.siblings.get(row.placed)
-        return placed is not None and placed.id == row.remote_id
+        return placed is not None and placed.id == row.remote_id and _is_the_state(placed, row)
     existing = transfer.existing
     return (
         existing is not None
         and existing.id == row.remote_id
         and existing.size in {None, transfer.found.size}
+        and _is_the_state(existing, row)
     )
+
+
+def _is_the_state(listed: RemoteFile, row: Row) -> bool:
+    """Whether a listed file is in the state it was proved in, as far as its ETag tells."""
+    return None in {listed.etag, row.validator} or listed.etag == row.validator
 
 
 def _is_still_down(transfer: DownTransfer, row: Row) -> bool:

@@ -230,6 +230,7 @@ class UploadRun:
             verified_by=by,
             remote_id=existing.id,
             size=size,
+            validator=existing.etag,
         )
         return Ended(
             State.VERIFIED if killed else State.SKIPPED,
@@ -661,6 +662,7 @@ class UploadRun:
             size=self._transfer.found.size,
             parts=len(receipts),
             placed=renamed,
+            validator=file.etag,
         )
         destination = self._transfer.destination
         return Ended(

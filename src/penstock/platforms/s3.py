@@ -208,7 +208,7 @@ class S3:
             name,
             entry.whole("Size"),
             modified=entry.text_or_none("LastModified"),
-            etag=entry.text_or_none("ETag"),
+            etag=_quoted(entry.text_or_none("ETag")),
             lease=self._lease(self.ids + key),
         )
 
@@ -352,7 +352,7 @@ class S3:
             self.ids + key, target.name, target.size, lease=self._lease(self.ids + key)
         )
         if number == _WHOLE:
-            return Completed(replace(file, etag=receipts[0].etag))
+            return Completed(replace(file, etag=_quoted(receipts[0].etag)))
         body = "".join(
             f"<Part><PartNumber>{receipt.number}</PartNumber>"
             f'<ETag>"{escape(receipt.etag or receipt.md5)}"</ETag></Part>'
@@ -372,7 +372,7 @@ class S3:
                 if done.name == "CompleteMultipartUploadResult":
                     tag = done.text("ETag")
                     surprising = tag_of(tag).text != expected
-                    return Completed(replace(file, etag=tag), asked=surprising)
+                    return Completed(replace(file, etag=_quoted(tag)), asked=surprising)
             except Refused as refused:
                 if refused.status != _GONE:
                     raise
@@ -490,6 +490,11 @@ class S3:
             raise Refused("your role has no keys to write to the storage", status=403)
         url, key_name = self._url(key, query), sigv4(self.write)
         return Request(method, url, cost=0, auth=key_name, accept=frozenset(accept), rank=rank)
+
+
+def _quoted(tag: str | None) -> str | None:
+    """An ETag as it stands in a header; some answers leave its quotes out."""
+    return f'"{tag.strip(chr(34))}"' if tag else None
 
 
 def _code(response: Response) -> str | None:
