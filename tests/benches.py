@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import penstock
 from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
+from penstock.simulators.coscine import Coscine, CoscineSettings
 
 
 def md5(content: bytes) -> str:
@@ -163,4 +164,55 @@ async def coscine_s3(home: Path) -> AsyncIterator[Bench]:
         yield bench
 
 
-BENCHES: dict[str, Open] = {"sevenbridges": seven_bridges, "coscine_s3": coscine_s3}
+class CoscineBench(Bench):
+    profile = "coscine"
+    parts_up = False
+
+    def __init__(self, home: Path, sim: Coscine) -> None:
+        super().__init__(home)
+        self._sim = sim
+        self.remote = f"coscine:{sim.project_name}/{sim.resource_name}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "PENSTOCK_COSCINE_ENDPOINT": self._sim.endpoint,
+            "PENSTOCK_COSCINE_TOKEN": self._sim.token,
+        }
+
+    def seed(self, path: str, content: bytes) -> None:
+        self._sim.add_file(path, content)
+
+    def remove(self, path: str) -> None:
+        self._sim.remove_file(path)
+
+    def there(self) -> dict[str, str]:
+        return {path: file.md5 for path, file in self._sim.files().items()}
+
+    def requests(self) -> int:
+        return sum(each.counted for each in self._sim.log)
+
+    def violations(self) -> list[object]:
+        return [*self._sim.violations, *(each for each in self._sim.log if each.status == 400)]
+
+    def refused(self) -> int:
+        return sum(each.status == 401 for each in self._sim.log)
+
+    def flip_a_bit(self) -> None:
+        self._sim.faults.add(Fault(kind="flip", host="storage", method="GET", times=1))
+
+    def takes(self, name: str) -> bool:
+        return not set(name) & set(self._sim.settings.bad_characters)
+
+
+@asynccontextmanager
+async def coscine(home: Path) -> AsyncIterator[Bench]:
+    async with Coscine(CoscineSettings(metadata_first=False)) as sim:
+        yield CoscineBench(home, sim)
+
+
+BENCHES: dict[str, Open] = {
+    "sevenbridges": seven_bridges,
+    "coscine": coscine,
+    "coscine_s3": coscine_s3,
+}

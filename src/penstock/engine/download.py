@@ -267,7 +267,8 @@ class Download:
                 State.SKIPPED, reason="same size, unverified", id=self._transfer.file.id, size=size
             )
         finding, actual = None, {}
-        if row.state is State.VERIFIED and row.source == self._transfer.fingerprint(size):
+        known = row.state is State.VERIFIED and row.source == self._transfer.fingerprint(size)
+        if known and not row.may_be_another(self._transfer.file):
             actual = await files.digest_file(self._final, size, row.digests)
             if row.digests and actual == row.digests:
                 finding = Finding(Weight.PROVED, "ledger")
@@ -286,7 +287,7 @@ class Download:
         )
         return Ended(
             State.SKIPPED,
-            reason="already there, the same",
+            reason="already verified" if known else "already there, the same",
             id=self._transfer.file.id,
             size=size,
             digests=actual,

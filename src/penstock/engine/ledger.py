@@ -27,7 +27,8 @@ import anyio
 
 from penstock.core.errors import LedgerError, UsageError
 from penstock.core.lifecycle import Event, State, after
-from penstock.core.model import Direction, Fingerprint, Identity, Receipt, Upload
+from penstock.core.model import Direction, Fingerprint, Identity, Receipt, RemoteFile, Upload
+from penstock.core.times import when
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
 from penstock.engine.schema import APPLICATION_ID, STEPS
@@ -37,6 +38,10 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 30.0
 _LOOKUP_AT_ONCE = 100
 
+# Proofs that a storage's own word makes, and can make again.
+_STATED = frozenset(("etag", "platform-digest"))
+# Whole seconds in listings, and two clocks that are kept by the same means. A guess.
+_TICK_S = 2.0
 _IDENTITY = (
     "direction = ? AND endpoint = ? AND container = ? AND remote_path = ? AND local_path = ?"
 )
@@ -64,6 +69,24 @@ class Row:
     parallel: bool = True
     metadata: str | None = None
     """Digest of the metadata that is stored with it."""
+    ended_at: float | None = None
+
+    def may_be_another(self, file: RemoteFile) -> bool:
+        """Whether a listed file that looks like the one proved may have come after it.
+
+        Where a file's id is its path, one that took its place within a tick of the platform's
+        clock differs in nothing a listing tells. What its URL proves then costs no request of the
+        quota, so it is asked again where only seconds lie between.
+        """
+        told_by_page = file.lease is not None and file.lease.origin.kind == "page"
+        if self.verified_by not in _STATED or not told_by_page or not file.size:
+            return False  # Empty files are all alike.
+        modified_at = when(file.modified)
+        return (
+            modified_at is not None
+            and self.ended_at is not None
+            and modified_at > self.ended_at - _TICK_S
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -754,7 +777,7 @@ class Ledger:
 _COLUMNS = (
     "id, direction, endpoint, container, remote_path, local_path, state, source, part_size,"
     " upload_id, partial, validator, remote_id, size, mtime_ns, digests, verified_by, placed,"
-    " parts, parallel, metadata"
+    " parts, parallel, metadata, ended_at"
 )
 
 
@@ -823,7 +846,7 @@ def _by_id(connection: sqlite3.Connection, transfer: int) -> Row:
 def _read(found: tuple[Any, ...]) -> Row:
     key, direction, endpoint, container, remote, local, state, source, *rest = found
     part_size, upload_id, partial_path, validator, remote_id, size, mtime_ns, *rest = rest
-    digests, verified_by, placed, parts, parallel, metadata = rest
+    digests, verified_by, placed, parts, parallel, metadata, ended_at = rest
     return Row(
         id=key,
         identity=Identity(
@@ -844,6 +867,7 @@ def _read(found: tuple[Any, ...]) -> Row:
         parts=parts,
         parallel=bool(parallel),
         metadata=metadata,
+        ended_at=ended_at,
     )
 
 

@@ -596,6 +596,7 @@ def _is_still_up(transfer: UpTransfer, row: Row) -> bool:
     existing = transfer.existing
     return (
         existing is not None
+        and not row.may_be_another(existing)
         and existing.id == row.remote_id
         and existing.size in {None, transfer.found.size}
         and _is_the_state(existing, row)
@@ -611,7 +612,7 @@ def _is_still_down(transfer: DownTransfer, row: Row) -> bool:
     """The remote file is as it was fetched, and the local one as it was written."""
     if row.size is None or row.source != transfer.fingerprint(row.size):
         return False
-    if transfer.file.size not in {None, row.size}:
+    if transfer.file.size not in {None, row.size} or row.may_be_another(transfer.file):
         return False
     try:
         found = os.stat(row.placed or transfer.local_path)  # noqa: PTH116 - a batch at a time

@@ -221,6 +221,7 @@ class UploadRun:
         if by is None:
             return None
         killed = self._row.upload_id is not None
+        known = self._row.state is State.VERIFIED and self._row.source == self._transfer.found
         await abandon(self._context, self._row)
         await self._context.ledger.end(
             self._row.id,
@@ -234,7 +235,7 @@ class UploadRun:
         )
         return Ended(
             State.VERIFIED if killed else State.SKIPPED,
-            reason=None if killed else "already there, the same",
+            reason=None if killed else "already verified" if known else "already there, the same",
             id=existing.id,
             size=size,
             digests=digests,
