@@ -52,9 +52,12 @@ async def test_a_file_fetched_by_its_id_is_verified_by_the_platforms_md5(
     assert again.summary.skipped == 1
 
 
-async def test_sending_is_refused_before_anything_moves(
-    environ: dict[str, str], tmp_path: Path
+async def test_nothing_is_sent_to_an_id_or_to_submissions(
+    datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_bytes(b"a")
-    with pytest.raises(LocationError, match="cannot send to it yet"):
-        await penstock.copy(str(tmp_path / "a"), "datameta:", environ=environ)
+    file_id = await stored(datameta_server, "there.bin", b"there")
+    with pytest.raises(LocationError, match="send to the profile alone"):
+        await penstock.copy(str(tmp_path / "a"), "datameta:submissions", environ=environ)
+    with pytest.raises(penstock.UsageError):
+        await penstock.copy(str(tmp_path / "a"), f"datameta:{file_id}", environ=environ)

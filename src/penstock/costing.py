@@ -50,6 +50,14 @@ class Costing:
 
     def _up(self, transfer: UpTransfer) -> None:
         traits = self.session.exchange.platform.traits
+        if transfer.namesakes:
+            alike = [each for each in transfer.namesakes if each.size in {None, transfer.size}]
+            asked = sum(traits.digest_first not in each.digests for each in alike)
+            self.proving += asked
+            self.cost.api_requests += asked
+            if alike:
+                self.cost.skipped += 1
+                return
         existing = transfer.existing
         if existing is not None and self._settles(existing.size == transfer.found.size):
             return

@@ -37,6 +37,8 @@ SOON_DAYS = 3
 
 # Bodies in flight over all files. A guess that fills a long pipe without straining a laptop.
 BODIES_AT_ONCE = 16
+# What no command asks for by mistake, where a platform names no number of its own.
+MOST_BODIES = 10_000
 
 # What a profile's `platform` means here: made from its endpoint and its settings, which are the
 # platform's own. A platform is added by a line.
@@ -140,10 +142,11 @@ async def open_session(
             raise TokenRefused(remembered_sentence(profile.name))
         quota, window_s = profile.quota or (traits.quota, traits.window_s)
         key, window_of = key_for(platform.endpoint, profile, token.fingerprint())
-        permits = anyio.CapacityLimiter(concurrency or BODIES_AT_ONCE)
+        bodies = min(concurrency or BODIES_AT_ONCE, traits.bodies_at_once or MOST_BODIES)
+        permits = anyio.CapacityLimiter(bodies)
         async with (
             Transport(
-                connections=max(100, 4 * (concurrency or BODIES_AT_ONCE)),
+                connections=max(100, 4 * bodies),
                 pacer=Pacer(bwlimit, clock.now_s) if bwlimit is not None else None,
             ) as transport,
             Limiter(

@@ -216,9 +216,11 @@ def _files_at_once(concurrency: int | None, profile: Profile) -> int:
 
     A quarter of the quota at most: what was begun should be ended by the window it began in.
     """
-    quota = terms_of(profile, platform_of(profile).traits).top
+    traits = platform_of(profile).traits
+    quota = terms_of(profile, traits).top
     wide = FILES_AT_ONCE if concurrency is None else 2 * concurrency
-    return max(4, min(FILES_AT_ONCE, wide, quota // 4))
+    borne = traits.files_at_once or FILES_AT_ONCE
+    return max(4, min(FILES_AT_ONCE, borne, wide, quota // 4))
 
 
 @dataclass(frozen=True, slots=True)

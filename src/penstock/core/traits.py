@@ -61,6 +61,21 @@ class Traits:
     """Whether what an upload became is seen only in its folder's listing, whose URLs prove it."""
     escapes_names: bool = False
     """Whether a location writes `/` in a name as `%2F`, and `%` as `%25`."""
+    rationed: bool = True
+    """Whether the platform has a quota; where not, `quota` is a number nothing reaches."""
+    bodies_at_once: int | None = None
+    """Bodies in flight that the platform bears, over all files; None: as many as others."""
+    files_at_once: int | None = None
+    """Files under way that it bears; None: as many as others."""
+    digest_first: str | None = None
+    """The digest an upload is begun with, and held against before it is completed: a completed
+    file is proved by it."""
+    unique_names: bool = True
+    """Whether a name in a place means one file. Where not, files stand in no folders, are known
+    by their ids, and are the same where name and digest are (`platforms.namesakes`)."""
+    uploads_resume: bool = True
+    """Whether unfinished uploads are listed and taken up again. Where not, what a dead run began
+    can be completed or aborted, and never sent to."""
     attaches: Attaches = Attaches.NEVER
     """When metadata is stored."""
     attached_at_once: int = 1

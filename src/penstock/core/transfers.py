@@ -85,6 +85,8 @@ class UpTransfer:
     """The folder's files as it was listed, by name."""
     promised: Mapping[str, str] = field(default_factory=dict)
     promised_size: int | None = None
+    namesakes: tuple[RemoteFile, ...] | None = None
+    """Files of the name that are there already; None where a name means one file."""
     metadata: str | None = None
     """What is stored with the file, as its platform takes it; None: nothing is said of it."""
 
@@ -97,6 +99,12 @@ class UpTransfer:
     def size(self) -> int | None:
         """Bytes, as the walk found them."""
         return self.found.size
+
+    def placed_as(self, name: str | None, file_id: str | None) -> str | None:
+        """Where it went if not to `destination`: under another name, or known by its id alone."""
+        if self.namesakes is not None and file_id is not None:
+            return f"{self.destination.partition(':')[0]}:{file_id}"
+        return self.destination[: -len(self.name)] + name if name is not None else None
 
 
 Transfer: TypeAlias = DownTransfer | UpTransfer

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from penstock.core.events import Event
+import anyio
+
+from penstock.core.events import Event, Note
 from penstock.core.transfers import Choices
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
@@ -18,6 +20,14 @@ from penstock.engine.openuploads import OpenUploads
 # Parts go up in 64 MiB and more, ranges come down in 8 to 64.
 PARTS_UP_AT_ONCE = 4
 RANGES_AT_ONCE = 8
+
+
+@dataclass(slots=True)
+class Sent:
+    """A name and a digest of which one file is enough: who sends it holds the lock."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    file_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +46,13 @@ class Context:
     parts_up_at_once: int = PARTS_UP_AT_ONCE
     ranges_at_once: int = RANGES_AT_ONCE
     renewals: Renewals = field(default_factory=Renewals)
+    sent: dict[tuple[str, str], Sent] = field(default_factory=dict)
+    """By name and digest, what this run sends where names are not unique."""
+    said: set[str] = field(default_factory=set)
+    """Notes that were told, each once."""
+
+    def say_once(self, message: str) -> None:
+        """A note, unless this run has told it."""
+        if message not in self.said:
+            self.said.add(message)
+            self.emit(Note(message))

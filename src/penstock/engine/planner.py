@@ -9,6 +9,7 @@ too new, a name that cannot stand there) is handed on as well, for a report list
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ from penstock.engine.survey import (
     take,
     walk_local,
 )
+from penstock.platforms.namesakes import Namesakes
 from penstock.platforms.web import file_at
 
 
@@ -71,6 +73,7 @@ Planned: TypeAlias = Transfer | Unmoved
 Deliver: TypeAlias = Callable[[Sequence[Planned]], Awaitable[None]]
 
 _BATCH = 200
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Servers asked about URLs at once: they are many, and an answer is small.
 _URLS_AT_ONCE = 16
 
@@ -160,6 +163,8 @@ class UploadPlanner(_Planner):
         self._faults: list[Fault] | None = None
         self._listings: dict[str, Listing] = {}
         self._folders: Folders | None = None
+        self._namesakes: dict[str, list[RemoteFile]] | None = None
+        """By name, files that stand where names are not unique; None where they are."""
 
     async def resolve(
         self, destination: Remote, sources: Sequence[Local], *, rows: bool
@@ -182,7 +187,11 @@ class UploadPlanner(_Planner):
         self._wanted = Place(found.place.container, place.path)
         await self._prepare(found.place)
         self._folders = Folders(self._exchange, found.place)
-        if not found.missing:
+        if isinstance(platform, Namesakes) and not platform.traits.unique_names:
+            self._namesakes = {}
+            for file in await self._exchange.run(platform.standing()):
+                self._namesakes.setdefault(file.name, []).append(file)
+        elif not found.missing:
             await self._check_root(found)
         return self._folders
 
@@ -301,6 +310,8 @@ class UploadPlanner(_Planner):
         """Folders and name below the destination."""
         if not row.destination:
             return (Path(file.path).name,)
+        if self._namesakes is not None:
+            return (self._flat_name(row.destination, file),)
         wanted = row.destination
         prefix = self._shown(self._wanted)
         if wanted.startswith(f"{self._profile}:"):
@@ -312,6 +323,20 @@ class UploadPlanner(_Planner):
         if wanted.endswith("/"):
             wanted += Path(file.path).name
         return tuple(to_remote(name) for name in wanted.split("/"))
+
+    def _flat_name(self, destination: str, file: LocalFile) -> str:
+        """The name a manifest gives a file where there are no folders.
+
+        A report's destination is an id: the file keeps the name it has there, or its own.
+        """
+        assert self._namesakes is not None
+        wanted = destination.removeprefix(f"{self._profile}:")
+        for name, standing in self._namesakes.items():
+            if any(one.id == wanted for one in standing):
+                return name
+        last = wanted.rpartition("/")[2]
+        is_id = wanted != destination and _UUID.fullmatch(wanted) is not None
+        return Path(file.path).name if is_id or not last else last
 
     async def _plan_folder(self, files: Sequence[LocalFile], base: Place) -> None:
         planned = []
@@ -342,6 +367,8 @@ class UploadPlanner(_Planner):
     async def _plan_one(
         self, file: LocalFile, place: Place, name: str, row: ManifestRow | None
     ) -> Planned:
+        if self._namesakes is not None:
+            place = self._wanted
         shown = self._shown(place, name)
         path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240
         found = file.found
@@ -356,8 +383,12 @@ class UploadPlanner(_Planner):
             return Unmoved(path, shown, State.FAILED, error=refused)
         if file.error is not None or found is None:
             return Unmoved(path, shown, State.FAILED, error=file.error)
+        namesakes: tuple[RemoteFile, ...] | None = None
         try:
             name = to_remote(name)
+            if self._namesakes is not None:
+                namesakes = tuple(self._namesakes.get(name, ()))
+                self._check_name(name)
         except NameRefused as error:
             return Unmoved(path, shown, State.FAILED, error=error, size=found.size)
         largest = self._exchange.platform.traits.largest_file
@@ -366,7 +397,7 @@ class UploadPlanner(_Planner):
                 f"{path} has {found.size} bytes; the platform takes files up to {largest}"
             )
             return Unmoved(path, shown, State.FAILED, error=too_large, size=found.size)
-        listing = await self._listing_of(place)
+        listing = await self._listing_of(place) if namesakes is None else Listing()
         folders = self._folders
         assert folders is not None
         taken: set[str] = set()
@@ -399,8 +430,14 @@ class UploadPlanner(_Planner):
             siblings=listing.files,
             promised=dict(row.digests) if row else {},
             promised_size=row.size if row else None,
+            namesakes=namesakes,
             metadata=text,
         )
+
+    def _check_name(self, name: str) -> None:
+        platform = self._exchange.platform
+        assert isinstance(platform, Namesakes)
+        platform.check_name(name)
 
     def _metadata_of(
         self, place: Place, name: str, *, is_moved: bool

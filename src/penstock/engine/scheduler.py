@@ -237,7 +237,7 @@ class Scheduler:
         assert self._send is not None
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
             if is_proved and row is not None:
-                ended = _known(row)
+                ended = _known(row, transfer)
                 missing = set(self._context.choices.checksums) - row.digests.keys()
                 if missing and ended.size is not None:
                     path = (row.placed if isinstance(transfer, DownTransfer) else None) or (
@@ -268,6 +268,8 @@ class Scheduler:
             return planned
         place = planned.identity
         key = hash((place.direction, place.container, place.remote_path))
+        if isinstance(planned, UpTransfer) and planned.namesakes is not None:
+            key = hash(place)
         if isinstance(planned, DownTransfer):
             key = hash((place.direction, place.local_path))
         source = hash((planned.source, *sorted(planned.promised.items()), planned.promised_size))
@@ -324,7 +326,7 @@ class Scheduler:
             for transfer, row, is_proved in zip(held, rows, proved, strict=True):
                 # Our listing is older than what another process has just proved.
                 if row is not None and (is_proved or self._was_sent_since(transfer, row)):
-                    await self._finish(transfer, row, _known(row), Tally(), 0.0)
+                    await self._finish(transfer, row, _known(row, transfer), Tally(), 0.0)
                 elif not await self._move(transfer):
                     self._held.append(transfer)
             if self._held:
@@ -340,7 +342,7 @@ class Scheduler:
             # Sent before, or by another process since our listing was made.
             self._metadata_only.discard(transfer.identity)
             await context.ledger.release(row.id)
-            await self._finish(transfer, row, _known(row), tally, context.clock.now_s())
+            await self._finish(transfer, row, _known(row, transfer), tally, context.clock.now_s())
             return True
         began_s = context.clock.now_s()
         context.emit(TransferStarted(transfer.source, transfer.destination, transfer.size))
@@ -538,7 +540,7 @@ def metadata_wanted(transfer: Transfer, row: Row | None) -> bool:
     return bool(_metadata_of(transfer)) and (row is None or not _unchanged(transfer, row))
 
 
-def _known(row: Row) -> Ended:
+def _known(row: Row, transfer: Transfer) -> Ended:
     """The end of a transfer that an earlier run proved."""
     proved = row.state is State.VERIFIED
     return Ended(
@@ -549,7 +551,11 @@ def _known(row: Row) -> Ended:
         digests=row.digests,
         verified_by="ledger" if proved else None,
         parts=row.parts,
-        destination=row.placed if row.identity.direction.value == "down" else None,
+        destination=(
+            row.placed
+            if isinstance(transfer, DownTransfer)
+            else transfer.placed_as(None, row.remote_id)
+        ),
     )
 
 
@@ -590,6 +596,8 @@ def _is_still_up(transfer: UpTransfer, row: Row) -> bool:
     """The source is as it was sent, and the platform lists the file it became."""
     if row.source != transfer.found:
         return False
+    if transfer.namesakes is not None:
+        return any(file.id == row.remote_id for file in transfer.namesakes)
     if row.placed is not None:
         placed = transfer.siblings.get(row.placed)
         return placed is not None and placed.id == row.remote_id and _is_the_state(placed, row)

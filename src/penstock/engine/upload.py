@@ -10,6 +10,7 @@ end, and a file that changed under us fails.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 
 import anyio
@@ -52,7 +53,7 @@ from penstock.core.traits import Attaches
 from penstock.core.transfers import Choices, Compare, Ended, OnConflict, UpTransfer
 from penstock.engine import files
 from penstock.engine.attaching import attach, digest_of
-from penstock.engine.context import Context
+from penstock.engine.context import Context, Sent
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.groups import each, task_group
@@ -95,6 +96,8 @@ class UploadRun:
         self.attached: str | None = None
         """What became of the metadata, where it is stored before the content."""
         self._seen_later = context.exchange.platform.traits.proves_by_listing
+        self._resumes = context.exchange.platform.traits.uploads_resume
+        self._withdrawn = False
 
     async def run(self) -> Ended:
         """How the transfer ended; the ledger is told.
@@ -114,6 +117,8 @@ class UploadRun:
         resuming = begun and self._row.source == transfer.found
         try:
             await self._check_promised(size)
+            if transfer.namesakes is not None:
+                return await self._unless_standing(transfer.namesakes, resuming=resuming)
             settled = None
             if transfer.existing is not None:
                 completing = any(intent.kind == "complete" for intent in intents)
@@ -127,11 +132,61 @@ class UploadRun:
             return settled
         if not resuming or self._overwrite or self._name != transfer.name:
             await self._abandon_old()
+        return await self._send_or_begin_anew(size)
+
+    async def _unless_standing(self, namesakes: tuple[RemoteFile, ...], *, resuming: bool) -> Ended:
+        """The file sent, unless one of its name and digest is there, or is being sent by this run.
+
+        Only digests that the listing does not tell are asked for, a file at a time.
+        """
+        size = self._transfer.found.size
+        ours = await self._digest_first(size)
+        sent = self._context.sent.setdefault((self._name, ours), Sent())
+        async with sent.lock:
+            standing = sent.file_id or await self._standing(namesakes, ours)
+            if standing is None:
+                if not resuming:
+                    await self._abandon_old()
+                ended = await self._send_or_begin_anew(size)
+                sent.file_id = ended.id
+                return ended
+        return await self._same(standing, size, "platform-digest", self._whole)
+
+    async def _standing(self, namesakes: tuple[RemoteFile, ...], ours: str) -> str | None:
+        """The id of a file with our digest; None where there is none."""
+        platform = self._exchange.platform
+        name = platform.traits.digest_first or ""
+        for file in namesakes:
+            told = file
+            if name not in told.digests:
+                try:
+                    told = await self._exchange.run(platform.stat(file.id), tally=self._tally)
+                except Refused as refused:
+                    if refused.status not in {403, 404}:
+                        raise
+            if told.digests.get(name) == ours:
+                return file.id
+        return None
+
+    async def _digest_first(self, size: int) -> str:
+        """The digest the platform wants before an upload is begun; all others are taken as well."""
+        name = self._exchange.platform.traits.digest_first
+        assert name is not None
+        if name not in self._whole:
+            names = self._names() | {name}
+            self._whole = await files.digest_file(self._transfer.local_path, size, names)
+        return self._whole[name]
+
+    async def _send_or_begin_anew(self, size: int) -> Ended:
+        """The file sent; begun anew where the platform does not know the upload any more."""
         for last_beginning in (*[False] * (_BEGINNINGS - 1), True):
             try:
                 return await self._send(size)
             except UploadGone:
-                await self._context.ledger.forget_upload(self._row.id)
+                if self._resumes:
+                    await self._context.ledger.forget_upload(self._row.id)
+                else:
+                    await self._abort()
                 if last_beginning:
                     raise
                 self._row = await self._fresh_row()
@@ -220,6 +275,17 @@ class UploadRun:
             by, digests = "read-back", await self._read_back_unproved(existing, size)
         if by is None:
             return None
+        return await self._same(existing.id, size, by, digests, existing.etag)
+
+    async def _same(
+        self,
+        file_id: str,
+        size: int,
+        by: str,
+        digests: Mapping[str, str],
+        etag: str | None = None,
+    ) -> Ended:
+        """The end of a transfer whose bytes are there: sent by a run that was killed, or before."""
         killed = self._row.upload_id is not None
         known = self._row.state is State.VERIFIED and self._row.source == self._transfer.found
         await abandon(self._context, self._row)
@@ -229,18 +295,19 @@ class UploadRun:
             source=self._transfer.found,
             digests=digests,
             verified_by=by,
-            remote_id=existing.id,
+            remote_id=file_id,
             size=size,
-            validator=existing.etag,
+            validator=etag,
         )
         return Ended(
             State.VERIFIED if killed else State.SKIPPED,
             reason=None if killed else "already verified" if known else "already there, the same",
-            id=existing.id,
+            id=file_id,
             size=size,
             digests=digests,
             verified_by=by,
             attempts=1 if killed else 0,
+            destination=self._transfer.placed_as(None, file_id),
         )
 
     async def _weigh_remote(
@@ -285,7 +352,13 @@ class UploadRun:
     async def _send(self, size: int) -> Ended:
         """The file on the platform, proved."""
         place = await self._place()
-        target = Target(place, self._name, size)
+        if self._exchange.platform.traits.digest_first is not None:
+            await self._digest_first(size)
+        target = Target(place, self._name, size, self._whole)
+        if self._row.upload_id is not None and not self._resumes:
+            ended = await self._complete_unsent(self._row.upload_id, target)
+            if ended is not None:
+                return ended
         upload = await self._begin(target)
         await self._attach(place)
         parts = cut(size, upload.part_size)
@@ -304,6 +377,15 @@ class UploadRun:
         if not self._whole and self._names() != {"md5"}:
             await self._digest_whole(size)
         await files.unchanged(self._transfer.local_path, self._transfer.found)
+        sent = [receipts[part.number] for part in parts]
+        try:
+            return await self._complete(upload, target, sent)
+        except DigestMismatch:
+            if self._withdrawn or upload.lease is None:
+                raise
+        # The platform refused to complete it: what arrived is not what was sent.
+        self._progress(-size)
+        await self._put_all(upload, list(parts), receipts)
         return await self._complete(upload, target, [receipts[part.number] for part in parts])
 
     async def _attach(self, place: Place) -> None:
@@ -333,6 +415,20 @@ class UploadRun:
         await self._context.ledger.attached([(self._row.id, digest_of(text))])
         self.attached = "stored"
 
+    async def _complete_unsent(self, upload_id: str, target: Target) -> Ended | None:
+        """The end of an upload that a dead run began and may have sent; None where it had not.
+
+        Nothing can be sent to it any more, so that it is aborted then.
+        """
+        receipt = Receipt(1, 0, target.size, self._whole["md5"])
+        upload = Upload(upload_id, self._row.part_size or target.size, parallel=False)
+        try:
+            return await self._complete(upload, target, [receipt])
+        except (UploadGone, DigestMismatch):
+            await abandon(self._context, self._row)
+            self._row = await self._fresh_row()
+            return None
+
     async def _place(self) -> Place:
         folder = self._transfer.folder
         if folder.id is not None or not folder.path or self._context.folders is None:
@@ -353,6 +449,8 @@ class UploadRun:
                 upload = Upload(found.id, found.part_size, found.parallel)
                 await ledger.began(row.id, intent.id, upload)
                 return upload
+            if intent.kind == "create" and not self._resumes:
+                self._say_left_open()
         await ledger.start(row.id, self._transfer.found, part_size=part_size)
         where = target.place.id or target.place.container
         made_at = self._exchange.server_at()
@@ -406,8 +504,18 @@ class UploadRun:
                     return Upload(found.id, found.part_size, found.parallel)
                 if last_try:
                     raise
+                if not self._resumes:
+                    self._say_left_open()
                 await self._exchange.pause()
         raise AssertionError("the last try returns or raises")
+
+    def _say_left_open(self) -> None:
+        """Told once: an upload whose beginning was never answered may stay, and nobody can know."""
+        profile = self._transfer.destination.partition(":")[0]
+        self._context.say_once(
+            f"{profile} did not answer when a file was announced, and lists no such files: an "
+            "empty one may be left there; the file was announced anew"
+        )
 
     async def _known_receipts(self, parts: tuple[Part, ...]) -> dict[int, Receipt]:
         """Receipts of parts cut as they are now.
@@ -533,11 +641,7 @@ class UploadRun:
             digests=digests,
             parts=len(receipts),
             attempts=1,
-            destination=(
-                self._transfer.destination[: -len(self._transfer.name)] + renamed
-                if renamed
-                else None
-            ),
+            destination=self._transfer.placed_as(renamed, None),
             asked=self._asked,
         )
 
@@ -579,6 +683,16 @@ class UploadRun:
 
     async def _prove(self, file: RemoteFile, receipts: list[Receipt], *, asked: bool) -> str | None:
         """What proves the completed file; None where nothing does. Raises `DigestMismatch`."""
+        first = self._exchange.platform.traits.digest_first
+        if first is not None and first in file.digests:
+            if file.digests[first] == self._whole[first]:
+                return "platform-digest"
+            raise DigestMismatch(
+                f"{self._transfer.source} has {first} {self._whole[first]}, the platform holds "
+                f"{file.digests[first]}",
+                expected=self._whole[first],
+                actual=file.digests[first],
+            )
         if self._distrusted or any(_is_wrong(receipt) for receipt in receipts):
             await self._read_back(file, receipts)
             return "read-back"
@@ -597,6 +711,7 @@ class UploadRun:
 
     async def _withdraw(self, completed: Completed) -> None:
         """A file whose bytes failed a check does not stay under its name, if we just made it."""
+        self._withdrawn = True
         if completed.asked:
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE_S):
@@ -665,7 +780,6 @@ class UploadRun:
             placed=renamed,
             validator=file.etag,
         )
-        destination = self._transfer.destination
         return Ended(
             state,
             reason=None if proved_by else "the storage's ETags prove nothing",
@@ -675,7 +789,7 @@ class UploadRun:
             verified_by=proved_by,
             parts=len(receipts),
             attempts=1,
-            destination=(destination[: -len(self._transfer.name)] + renamed) if renamed else None,
+            destination=self._transfer.placed_as(renamed, file.id),
         )
 
     # -- leaving nothing behind --------------------------------------------------------------
