@@ -36,3 +36,19 @@ def test_a_port_that_is_taken_is_exit_2(bare: Shell) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("penstock: port ")
     assert ended.stdout == ""
+
+
+def test_a_coscine_names_a_project_and_a_resource_to_write_to(bare: Shell) -> None:
+    process = bare.start("simulate", "coscine", "--quota", "500/60s")
+    assert process.stdout is not None
+    told = dict(process.stdout.readline().rstrip("\n").split(": ", 1) for _ in range(5))
+    assert list(told) == ["endpoint", "token", "project", "resource", "use"]
+    settings, _, command = told["use"].partition("; ")
+    environ = dict(setting.split("=", 1) for setting in shlex.split(settings)[1:])
+    assert environ["PENSTOCK_COSCINE_ENDPOINT"].endswith("/coscine/api/v2")
+    assert command == f"penstock copy FOLDER coscine:{told['project']}/{told['resource']}/"
+    ended = bare.run("list", "coscine:", **environ)
+    assert f"coscine:{told['project']}" in ended.stdout
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "", "")

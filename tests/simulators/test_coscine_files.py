@@ -3,8 +3,8 @@ import json
 
 import aiohttp
 import pytest
-from coscine_client import BASIC, encoded, simulated
 
+from coscine_client import BASIC, encoded, simulated
 from driving import Clock
 from penstock.simulators import Fault, Zeros
 
@@ -157,6 +157,8 @@ async def test_too_large_a_file_and_a_full_resource_are_413() -> None:
         quota = (await client.call("GET", f"{client.here}/quota")).data
         assert quota["used"] == {"value": 1400, "unit": "https://qudt.org/vocab/unit/BYTE"}
         assert quota["reserved"]["value"] * 1024**3 == 1500
+        assert (await client.send("huge", bytes(70_000))).status == 413
+        assert sim.log[-1].bytes_in == 0
         sim.at().old_versions = 100
         assert (await client.send("one", b"1")).status == 413
 

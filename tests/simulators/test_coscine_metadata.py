@@ -2,9 +2,9 @@ import json
 import re
 
 import pytest
-from coscine_client import encoded, simulated
 from rdflib import Graph
 
+from coscine_client import encoded, simulated
 from penstock.simulators.coscine import DCMI_TYPES, MICROSCOPY_PROFILE, SUBJECTS, Term
 
 GOOD = """

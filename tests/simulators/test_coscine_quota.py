@@ -2,8 +2,8 @@ import asyncio
 
 import aiohttp
 import pytest
-from coscine_client import Client, simulated
 
+from coscine_client import Client, simulated
 from driving import Clock
 from penstock.simulators import SlidingWindow
 

@@ -5,8 +5,8 @@ import io
 
 import coscine
 import rdflib
-from coscine_client import BASIC, encoded, simulated
 
+from coscine_client import BASIC, encoded, simulated
 from s3_server import READ, WRITE, S3Server
 
 

@@ -12,6 +12,8 @@ from penstock.simulators.coscine.state import Entry, Resource, World
 from penstock.simulators.host import Call, Reply
 from penstock.simulators.routes import Route
 
+# What a form is longer than the file in it, at most; as much more than the limit may be announced.
+_FORM = 64 * 1024
 _NOT_FOUND = "The file '{}' was not found."
 
 
@@ -115,6 +117,8 @@ class Files:
         if call.request.content_type != "multipart/form-data":
             raise RefusedError(415, "The content type must be multipart/form-data.")
         settings = self._world.settings
+        announced = call.request.content_length or 0
+        _refuse_too_many(path, announced - _FORM, largest=settings.largest_file, room=announced)
         if settings.metadata_first and not resource.on_s3 and path not in resource.metadata:
             raise RefusedError(400, f"The file '{path}' has no metadata.")
         room = resource.reserved - resource.old_versions - await resource.shelf.used()
