@@ -9,7 +9,8 @@ import pytest
 import penstock
 from penstock.core.errors import TableError
 from penstock.core.events import Event, Note
-from penstock.core.metadata import FaultyTable
+from penstock.core.metadata import FaultyTable, read_metadata
+from penstock.core.metatables import template_of
 from penstock.simulators import Fault
 from worlds import World, by_name
 
@@ -174,3 +175,38 @@ async def test_content_that_is_replaced_has_its_metadata_stored_anew(world: Worl
     report = await world.copy(root, f"{world.remote}/", metadata=meta, on_conflict="overwrite")
     assert next(report.lines()).metadata == "stored"
     assert stored(world) == {"a": {"x": "1"}}
+
+
+async def test_what_is_stored_comes_out_as_a_table_that_is_read_again(world: World) -> None:
+    root = world.tree({"a": b"1", "d/b": b"2", "d/c": b"3"})
+    meta = table(world, 'path,x,tags,tags\na,007,t,u\nd/b,"1,5",,\n')
+    await world.copy(root, f"{world.remote}/", metadata=meta)
+    found = await penstock.metadata(world.remote, environ=world.environ)
+    assert {file.path: dict(file.values) for file in found} == {
+        "a": {"x": ("007",), "tags": ("t", "u")},
+        "d/b": {"x": ("1,5",)},
+    }
+    saved = world.home / "saved.csv"
+    await world.copy(f"{world.remote}/", world.home / "down", save_metadata=saved)
+    assert saved.read_text() == 'path,x,tags,tags\na,007,t,u\nd/b,"1,5",,\n'
+    asked = world.asked()
+    again = await world.copy(root, f"{world.remote}/", metadata=saved)
+    assert {line.metadata for line in again.lines()} == {"unchanged", None}
+    assert world.asked() - asked == 2
+
+
+async def test_saved_metadata_is_that_of_the_files_that_came(world: World) -> None:
+    for name in ("a", "b"):
+        world.sim.add_file(world.sim.project, name, b"1", metadata={"x": name})
+    saved = world.home / "saved.jsonl"
+    down = world.home / "down"
+    await world.copy(f"{world.remote}/", down, save_metadata=saved, include=["a"])
+    assert saved.read_text() == '{"path": "a", "x": "a"}\n'
+    assert world.calls("POST", "/bulk/files/get") == 1
+
+
+async def test_a_template_is_an_empty_table_and_is_read_as_one(world: World) -> None:
+    columns = await penstock.metadata_columns(world.remote, environ=world.environ)
+    text = "".join(template_of(columns))
+    assert [row.path for row in read_metadata(text.splitlines(keepends=True))] == []
+    assert text.startswith("path,sample_id,")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penstock.api.checking import check, quota
     from penstock.api.copying import Report, copy
+    from penstock.api.describing import Described, metadata, metadata_columns
     from penstock.api.listing import Entry, list_
     from penstock.api.planning import Plan, plan
     from penstock.api.verifying import Difference, Verification, verify
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Described",
     "Difference",
     "Entry",
     "Interrupted",
@@ -50,6 +52,8 @@ __all__ = [
     "check",
     "copy",
     "list_",
+    "metadata",
+    "metadata_columns",
     "plan",
     "quota",
     "verify",
@@ -58,6 +62,7 @@ __all__ = [
 _HOMES = {
     "penstock.api.checking": ("check", "quota"),
     "penstock.api.copying": ("Report", "copy"),
+    "penstock.api.describing": ("Described", "metadata", "metadata_columns"),
     "penstock.api.listing": ("Entry", "list_"),
     "penstock.api.planning": ("Plan", "plan"),
     "penstock.api.verifying": ("Difference", "Verification", "verify"),

@@ -21,6 +21,7 @@ class Numbers:
     """A schema of one mandatory whole number, and any text under `note`."""
 
     demands_rows = False
+    inlined: frozenset[str] = frozenset()
 
     def columns(self) -> Sequence[Column]:
         return (Column("n", "number", is_mandatory=True), Column("note"))

@@ -22,6 +22,7 @@ from typing import Any
 import anyio
 
 from penstock.api.opening import Deliveries, folders_of, planner_of, prepared, settings_of
+from penstock.api.saving import Saving
 from penstock.api.submitting import read_asked, submission_of, submits
 from penstock.config import Profile, Settings
 from penstock.core import locations
@@ -101,6 +102,7 @@ async def copy(
     report: str | os.PathLike[str] | None = None,
     manifest: str | os.PathLike[str] | None = None,
     metadata: str | os.PathLike[str] | None = None,
+    save_metadata: str | os.PathLike[str] | None = None,
     encoding: str | None = None,
     only: str | None = None,
     include: Sequence[str] = (),
@@ -171,6 +173,11 @@ async def copy(
         check_part_size(choices.part_size, platform_of(profile).traits)
     emit = on_event or (lambda _: None)
     clock = Clock.running()
+    saving = None
+    if save_metadata is not None:
+        if not isinstance(job.destination, Local):
+            raise UsageError("metadata is saved of files that are fetched; these are sent")
+        saving = Saving(Path(save_metadata), job.destination.path)
     run = _Run(
         job=job,
         asked=asked,
@@ -184,6 +191,7 @@ async def copy(
         folders=folders_of(state, environ),
         emit=emit,
         clock=clock,
+        saving=saving,
     )
     async with prepared(
         job,
@@ -239,6 +247,7 @@ class _Run:
     folders: Folders
     emit: Callable[[Event], None]
     clock: Clock
+    saving: Saving | None = None
 
     async def through(
         self, session: Session, ledger: Ledger, surveyor: Surveyor, settings: Settings
@@ -287,6 +296,8 @@ class _Run:
     ) -> None:
         """The destination looked at, and everything moved."""
         deliveries = Deliveries()
+        if self.saving is not None:
+            self.saving.check(session)
         plan_all, remote_folders = await self._unless_stopped(
             planner_of(
                 self.job,
@@ -314,7 +325,7 @@ class _Run:
         )
 
         async def planning(deliver: Deliver) -> None:
-            deliveries.use(deliver)
+            deliveries.use(self.saving.watching(deliver) if self.saving else deliver)
             await plan_all()
 
         submission = None
@@ -330,6 +341,8 @@ class _Run:
 
         scheduler = Scheduler(context, summary, write, self.stop, self.limits)
         await scheduler.run(planning)
+        if self.saving is not None and not self.stop.asked:
+            await self.saving.save(session, self.folders.kept, self.emit)
         if not self.stop.asked and remote_folders is not None:
             await _abort_orphans(context)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from penstock.core.errors import UsageError
 from penstock.core.events import Event, Note
-from penstock.core.metadata import Fault, FaultyTable, Sheet
+from penstock.core.metadata import Fault, FaultyTable, Schema, Sheet
 from penstock.core.model import Place
 from penstock.core.traits import Attaches
 from penstock.engine.files import hop
 from penstock.engine.kept import KeptAnswers
-from penstock.jobs import Job
-from penstock.platforms.describing import KeepsMetadata, SchemaFound
+from penstock.jobs import Job, Table
+from penstock.platforms.describing import SchemaFound, keeper_of
 from penstock.session import Session
 
 # Rows that match no file are counted; so many are named.
@@ -28,10 +29,11 @@ async def schema_of(
     Raises `UsageError` where its platform keeps no metadata with files.
     """
     platform = session.exchange.platform
-    if not isinstance(platform, KeepsMetadata) or platform.traits.attaches is Attaches.NEVER:
+    keeper = keeper_of(platform)
+    if keeper is None or platform.traits.attaches is Attaches.NEVER:
         raise UsageError(f"{session.profile.name} keeps no metadata with files")
     answers = KeptAnswers(kept, session.clock)
-    found = await answers.run(session.exchange, platform.schema(place))
+    found = await answers.run(session.exchange, keeper.schema(place))
     if found.warning is not None:
         emit(Note(found.warning))
     return found
@@ -46,10 +48,13 @@ async def sheet_of(
     or the platform takes none; `TableError` where it cannot be read.
     """
     attaches = session.exchange.platform.traits.attaches
-    if job.table is None and attaches is not Attaches.BEFORE:
+    if attaches is Attaches.SUBMITTED or (job.table is None and attaches is Attaches.NEVER):
         return None
-    if attaches is Attaches.SUBMITTED:
-        return None
+    keeper = keeper_of(session.exchange.platform)
+    if job.table is None:
+        asked = keeper is not None and await session.exchange.run(keeper.demands_metadata(place))
+        if not asked:
+            return None
     schema = (await schema_of(session, place, kept, emit)).schema
     if job.table is None:
         if not schema.demands_rows:
@@ -60,7 +65,31 @@ async def sheet_of(
                 f"(penstock metadata {job.destination} --template shows its columns)"
             )
         return Sheet((), schema)
-    return Sheet(await hop(job.table.rows), schema)
+    return await hop(_sheet, job.table, schema)
+
+
+def _sheet(table: Table, schema: Schema) -> Sheet:
+    """The sheet, with the text of files that cells name in their place. Blocks."""
+    if not schema.inlined:
+        return Sheet(table.rows(), schema)
+    faults: list[Fault] = []
+    texts: dict[str, str] = {}
+    rows = []
+    for row in table.rows():
+        values = dict(row.values)
+        for column in schema.inlined & values.keys():
+            for name in values[column]:
+                try:
+                    if name not in texts:
+                        texts[name] = (table.path.parent / name).read_text(encoding="utf-8")
+                except (OSError, UnicodeError) as error:
+                    why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                    faults.append(Fault(row.row, column, f"{name!r} cannot be read: {why}"))
+            values[column] = tuple(texts.get(name, "") for name in values[column])
+        rows.append(replace(row, values=values))
+    if faults:
+        raise FaultyTable(str(table.path), faults)
+    return Sheet(rows, schema)
 
 
 def tell_unmatched(

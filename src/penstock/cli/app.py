@@ -35,6 +35,9 @@ COMMANDS = {
         "penstock.cli.history", "status", "Earlier runs: what is verified, what is left."
     ),
     "report": Entry("penstock.cli.history", "report", "Write a run's report again."),
+    "metadata": Entry(
+        "penstock.cli.describing", "metadata", "What is stored with files, as a table; --template."
+    ),
     "quota": Entry(
         "penstock.cli.quota", "quota", "What is spent and left of a quota, and who spends it."
     ),

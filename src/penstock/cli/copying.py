@@ -44,6 +44,7 @@ class Wanted:
     metadata: str | None
     submit: str | None
     submit_complete: bool
+    save_metadata: str | None
     encoding: str | None
     only: str | None
     min_age: float
@@ -195,6 +196,7 @@ def _moved(wanted: Wanted, watch: Watch) -> tuple[Report | None, PenstockError |
                 *wanted.locations,
                 **wanted.shared(),
                 report=wanted.report,
+                save_metadata=wanted.save_metadata,
                 max_failures=wanted.max_failures,
                 deadline=wanted.deadline,
                 leave_out=(wanted.log,) if wanted.log is not None else (),

@@ -138,6 +138,11 @@ choosing = together(
     click.option(
         "--submit-complete", is_flag=True, help="With --submit: submit the rows that are whole."
     ),
+    click.option(
+        "--save-metadata",
+        metavar="FILE",
+        help="On a download: what is stored with the files, as a table.",
+    ),
     click.option("--encoding", metavar="NAME", help="How the tables are encoded, if not UTF-8."),
     click.option("--only", metavar="STATUS", help="Of a report as --manifest, these only: failed."),
     click.option(

@@ -25,6 +25,8 @@ from penstock.core.tables import Record, read_manifest, read_records
 Values = Mapping[str, tuple[str, ...]]
 
 PATH = "path"
+# Rows of a template that are about no file: what stands in their path column.
+NOTES = ("#type", "#needed", "#terms")
 _SPECIAL = re.compile(r"[*?\[\\]")
 _SOURCES = frozenset(("source", "file name", "filename"))
 
@@ -96,6 +98,11 @@ class Schema(Protocol):
         """Whether a file without any values is a fault."""
         ...
 
+    @property
+    def inlined(self) -> frozenset[str]:
+        """Columns whose cells name a file, relative to the table, whose text is the value."""
+        ...
+
     def columns(self) -> Sequence[Column]:
         """The columns there are, in the order a person expects them."""
         ...
@@ -127,7 +134,8 @@ def read_metadata(
 
     The path is in the column `path`. A table without one that has a manifest's `source`, or one
     that `is_manifest` of the same command, is read as a manifest: the path is the destination, or
-    the source's last name, and what a manifest reads is no metadata. With `by_path=False` all
+    the source's last name, and what a manifest reads is no metadata. A template's notes are left
+    out. With `by_path=False` all
     columns are values. Raises `TableError`, also for a row without a path.
     """
     if is_manifest:
@@ -148,7 +156,9 @@ def read_metadata(
     if not first.is_header:
         yield _row(first, table, by_path=by_path)
     for record in records:
-        yield _row(record, table, by_path=by_path)
+        row = _row(record, table, by_path=by_path)
+        if row.path not in NOTES:
+            yield row
 
 
 def header_of(lines: Iterable[str], *, table: str = "the metadata") -> tuple[int, tuple[str, ...]]:

@@ -80,3 +80,5 @@ class Traits:
     """When metadata is stored."""
     attached_at_once: int = 1
     """Files whose metadata one request takes."""
+    described_at_once: int = 0
+    """Files whose metadata one request gives by their ids; 0: only that of whole folders."""

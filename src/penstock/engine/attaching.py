@@ -23,7 +23,7 @@ from penstock.core.errors import (
 from penstock.core.transfers import Ended, UpTransfer
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
-from penstock.platforms.describing import Attachment, KeepsMetadata
+from penstock.platforms.describing import Attachment, keeper_of
 
 # Refusals that may be about one of many: the request was understood, and something in it was not.
 _DIVISIBLE = frozenset((400, 413, 422))
@@ -107,9 +107,9 @@ async def attach(
     context: Context, attachments: Sequence[Attachment], tally: Tally
 ) -> Sequence[str | None]:
     """Why each file's metadata was not taken, None where it was. Throws what the exchange does."""
-    platform = context.exchange.platform
-    assert isinstance(platform, KeepsMetadata), "nothing is planned for a platform that keeps none"
-    return await context.exchange.run(platform.attach(attachments), tally=tally)
+    keeper = keeper_of(context.exchange.platform)
+    assert keeper is not None, "nothing is planned for a platform that keeps none"
+    return await context.exchange.run(keeper.attach(attachments), tally=tally)
 
 
 def _refused(transfer: UpTransfer, reason: str) -> MetadataRefused:

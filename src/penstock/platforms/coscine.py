@@ -51,7 +51,7 @@ from penstock.core.model import (
 )
 from penstock.core.plan import WHOLE_DOWNLOAD
 from penstock.core.times import url_expires_at
-from penstock.core.traits import Traits
+from penstock.core.traits import Attaches, Traits
 from penstock.platforms.base import (
     REDIRECTS,
     Prepared,
@@ -60,6 +60,7 @@ from penstock.platforms.base import (
 )
 from penstock.platforms.coscine_answers import refusal
 from penstock.platforms.coscine_listings import Listings
+from penstock.platforms.coscine_metadata import Metadata
 from penstock.platforms.coscine_places import (
     S3_CARRIED,
     Settings,
@@ -102,6 +103,7 @@ TRAITS = Traits(
     container_levels=2,
     proves_by_listing=True,
     escapes_names=True,
+    attaches=Attaches.BEFORE,
 )
 
 _MOST_LOST = 3
@@ -109,7 +111,7 @@ _MOST_LOST = 3
 _MAY_BE_THERE = frozenset((400, 404, 409, 422))
 
 
-class Coscine(Listings):
+class Coscine(Metadata, Listings):
     """The flows of Coscine at one endpoint (the API root, with `/coscine/api/v2`)."""
 
     def __init__(

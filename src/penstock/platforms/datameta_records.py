@@ -51,6 +51,7 @@ class Records:
 
     metadata: tuple[Metadatum, ...]
     demands_rows: bool = True
+    inlined: frozenset[str] = frozenset()
     _by_name: Mapping[str, Metadatum] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:

@@ -9,12 +9,14 @@ each row with the same schema.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from penstock.core.metadata import Schema, Values
 from penstock.core.model import Flow, Place, RemoteFolder
+from penstock.platforms.base import Platform
+from penstock.platforms.handing import Carrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,10 @@ class KeepsMetadata(Protocol):
         """What the place's container takes. As few requests as it takes, or none."""
         ...
 
+    def demands_metadata(self, place: Place) -> Flow[bool]:
+        """Whether a file without metadata is refused there, so that a schema is needed anyway."""
+        ...
+
     def attach(self, attachments: Sequence[Attachment]) -> Flow[Sequence[str | None]]:
         """Why each file's metadata was not taken, None where it was. Safe to repeat.
 
@@ -59,6 +65,16 @@ class KeepsMetadata(Protocol):
         """
         ...
 
+    def stored_with(self, file_ids: Sequence[str]) -> Flow[Mapping[str, Values]]:
+        """What is stored with files, by id; at most `Traits.described_at_once`."""
+        ...
+
     def stored_in(self, place: Place, cursor: str | None) -> Flow[StoredPage]:
         """One page of what is stored with a folder's files, its sub-folders apart or included."""
         ...
+
+
+def keeper_of(platform: Platform) -> KeepsMetadata | None:
+    """Who keeps metadata: the platform itself, also of containers that another carries."""
+    own = platform.own if isinstance(platform, Carrying) else platform
+    return own if isinstance(own, KeepsMetadata) else None

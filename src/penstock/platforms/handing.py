@@ -122,6 +122,9 @@ class Carrying:
             names_containers=own.names_containers,
             container_levels=own.container_levels,
             escapes_names=own.escapes_names,
+            attaches=own.attaches,
+            attached_at_once=own.attached_at_once,
+            described_at_once=own.described_at_once,
         )
 
     @property

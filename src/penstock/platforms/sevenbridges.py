@@ -26,6 +26,7 @@ from penstock.core.errors import (
     LocationError,
     Refused,
 )
+from penstock.core.metadata import Values
 from penstock.core.model import (
     MIB,
     NO_AUTH,
@@ -86,6 +87,7 @@ TRAITS = Traits(
     attaches=Attaches.AFTER,
     # Source: [CGC] "Edit details of multiple files": at most 100 a call.
     attached_at_once=100,
+    described_at_once=100,
 )
 
 # Source: [REF] "Initialize a multipart upload": a name of at most 255 characters without "/".
@@ -528,10 +530,24 @@ class SevenBridges:
         yield from ()
         return SchemaFound(SevenBridgesSchema())
 
+    def demands_metadata(self, place: Place) -> Flow[bool]:  # noqa: ARG002
+        """No."""
+        yield from ()
+        return False
+
     def attach(self, attachments: Sequence[Attachment]) -> Flow[Sequence[str | None]]:
         """Fields and tags of up to 100 files. Source: [CGC] "Edit details of multiple files"."""
         request = self._api("POST", "/bulk/files/edit", body=edit_body(attachments))
         return edit_outcome(JsonObject.of((yield request), "bulk edit"), attachments)
+
+    def stored_with(self, file_ids: Sequence[str]) -> Flow[Mapping[str, Values]]:
+        """Metadata and tags of up to 100 files. Source: [CGC] "Get details of multiple files"."""
+        body = json.dumps({"file_ids": list(file_ids)}).encode()
+        answer = JsonObject.of(
+            (yield self._api("POST", "/bulk/files/get", body=body)), "bulk file details"
+        )
+        resources = (item.object_or_none("resource") for item in answer.objects("items"))
+        return {one.text("id"): stored_values(one) for one in resources if one is not None}
 
     def stored_in(self, place: Place, cursor: str | None) -> Flow[StoredPage]:
         """A folder's page with the metadata of its files. Source: [REF] "List files", `fields`."""

@@ -44,6 +44,7 @@ class SevenBridgesSchema:
     """What Seven Bridges takes with a file."""
 
     demands_rows = False
+    inlined: frozenset[str] = frozenset()
 
     def columns(self) -> Sequence[Column]:
         """The usual fields, and tags."""
