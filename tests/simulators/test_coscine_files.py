@@ -1,8 +1,10 @@
+import asyncio
 import io
 import json
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from coscine_client import BASIC, encoded, simulated
 from driving import Clock
@@ -268,3 +270,26 @@ async def test_one_who_asks_without_a_token_is_told_401_and_not_counted() -> Non
         assert answer.status == 401
         assert json.loads(answer.body)["title"] == "Unauthorized"
         assert sim.calls() == []
+
+
+async def test_a_form_that_breaks_off_stores_nothing() -> None:
+    async with simulated(metadata_first=False) as (sim, client):
+        path = f"/coscine/api/v2{client.here}/storage/a/content"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {sim.token}\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n"
+            '--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nbytes and'
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(sim.endpoint).port)
+        writer.write(head.encode())
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        assert (sim.log[0].status, sim.files()) == (0, {})
+
+
+async def test_a_huge_body_that_is_not_kept_has_the_etag_of_its_bytes() -> None:
+    settings = {"keep_bodies": "discard", "stored_part_size": 400_000}
+    async with simulated(metadata_first=False, **settings) as (sim, client):
+        assert (await client.send("large", bytes(1_500_000))).status == 201
+        assert sim.files()["large"].etag == Zeros(1_500_000).md5()

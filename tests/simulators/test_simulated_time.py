@@ -3,6 +3,10 @@
 import asyncio
 import selectors
 
+import pytest
+from aiohttp import ServerDisconnectedError
+
+from coscine_client import simulated as coscine
 from driving import simulated
 from penstock.simulators import Fault
 
@@ -59,6 +63,21 @@ async def download_slowly() -> None:
         assert 100 <= loop.time() - began < 101
 
 
+async def wait_out_a_silence() -> None:
+    loop = asyncio.get_running_loop()
+    settings = {"over_quota": "hang", "hang_s": 200.0, "penalty_s": 300.0}
+    async with coscine(clock=epoch, quota=5, **settings) as (sim, client):
+        for _ in range(5):
+            assert (await client.call("GET", "/self")).status == 200
+        began = loop.time()
+        with pytest.raises(ServerDisconnectedError):
+            await client.call("GET", "/self")
+        assert 200 <= loop.time() - began < 201
+        await asyncio.sleep(100)
+        assert (await client.call("GET", "/self")).status == 200
+        assert (sim.quota.accepted, sim.quota.refused) == (6, 1)
+
+
 def test_windows_pass_in_virtual_time() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(spend_three_windows())
@@ -67,3 +86,8 @@ def test_windows_pass_in_virtual_time() -> None:
 def test_bandwidth_holds_in_virtual_time() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(download_slowly())
+
+
+def test_silence_is_waited_out_in_virtual_time() -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(wait_out_a_silence())

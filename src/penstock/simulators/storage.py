@@ -193,7 +193,10 @@ class Storage:
         def etag() -> str | None:
             if part_size is None:
                 return self._etag_of(content)
-            return self._etag_of_many(digests_of_parts(content, part_size))
+            try:
+                return self._etag_of_many(digests_of_parts(content, part_size))
+            except BodyDiscardedError:  # only the MD5 of the whole was kept
+                return self._etag_of(content)
 
         self.objects[key] = StoredObject(key, content, self.now(), etag)
         return self.objects[key]
