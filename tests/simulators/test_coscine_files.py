@@ -289,7 +289,9 @@ async def test_a_form_that_breaks_off_stores_nothing() -> None:
 
 
 async def test_a_huge_body_that_is_not_kept_has_the_etag_of_its_bytes() -> None:
-    settings = {"keep_bodies": "discard", "stored_part_size": 400_000}
-    async with simulated(metadata_first=False, **settings) as (sim, client):
+    async with simulated(metadata_first=False, keep_bodies="discard", stored_part_size=400_000) as (
+        sim,
+        client,
+    ):
         assert (await client.send("large", bytes(1_500_000))).status == 201
         assert sim.files()["large"].etag == Zeros(1_500_000).md5()
