@@ -51,20 +51,26 @@ class World:
     def __init__(self, sim: SevenBridges, home: Path, quota: str) -> None:
         self.sim = sim
         self.home = home
+        self.environ = self.kept(home) | {
+            "PENSTOCK_CAVATICA_ENDPOINT": sim.endpoint,
+            "PENSTOCK_CAVATICA_TOKEN": sim.token,
+            "PENSTOCK_CAVATICA_QUOTA": quota,
+        }
+
+    @staticmethod
+    def kept(home: Path) -> dict[str, str]:
+        """The environment of clients, without anything of the user's own."""
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PENSTOCK_", "SB_", "XDG_"))
         }
-        self.environ = kept | {
+        return kept | {
             "HOME": str(home),
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_CONFIG_HOME": str(home / "config"),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
-            "PENSTOCK_CAVATICA_ENDPOINT": sim.endpoint,
-            "PENSTOCK_CAVATICA_TOKEN": sim.token,
-            "PENSTOCK_CAVATICA_QUOTA": quota,
         }
 
     @property

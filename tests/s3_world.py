@@ -78,11 +78,16 @@ class S3Bench(Bench):
 
     def asked(self) -> list[str]:
         """What was asked of the storage, in a word each."""
-        return [names(each) for each in self.server.requests]
+        return [names(each) for each in self.stored()]
+
+    def stored(self) -> list[S3Request]:
+        """What penstock asked of the storage; the simulator asks there too."""
+        asked = tuple(self.server.requests)
+        return [each for each in asked if each.headers.get("user-agent") == "penstock"]
 
     def violations(self) -> list[object]:
         found: list[object] = [*self.sim.violations]
-        for each in self.server.requests:
+        for each in self.stored():
             reads = each.method in {"GET", "HEAD"} and not {"uploads", "uploadId"} & set(each.query)
             if each.key != (READ if reads else WRITE)[0]:
                 found.append(("signed with another key", each))

@@ -51,6 +51,16 @@ def test_every_measure_is_taken(tmp_path: Path) -> None:
     assert up[1] == "201 of 201 proved, 0 uploads left open"
 
 
+def test_files_in_an_s3_storage_take_no_api_request(tmp_path: Path) -> None:
+    found = {name: row[0] for name, row in rows("requests_coscine_s3.py", tmp_path).items()}
+    assert found == {
+        "5 x 1 KiB up": "2",
+        "5 x 1 KiB up again": "2",
+        "5 x 1 KiB down": "1",
+        "5 x 1 KiB down again": "1",
+    }
+
+
 def test_stores_are_measured(tmp_path: Path) -> None:
     found = rows("quota_stores.py", tmp_path)
     admitted = {name: row for name, row in found.items() if "each" in name}

@@ -88,7 +88,7 @@ async def test_parts_others_sent_are_proved_by_their_etag(s3: S3Bench) -> None:
 async def test_a_whole_file_goes_with_its_md5_ahead(s3: S3Bench) -> None:
     root = s3.tree({"a": b"abc"})
     await s3.copy(f"{root}/", f"{s3.remote}/")
-    (sent,) = [each for each in s3.server.requests if names(each) == "PUT"]
+    (sent,) = [each for each in s3.stored() if names(each) == "PUT"]
     assert sent.headers["content-md5"] == "kAFQmDzST7DWlj99KOF/cg=="
 
 
@@ -177,7 +177,7 @@ async def test_who_has_no_keys_to_write_moves_nothing(moto_s3: S3Server, tmp_pat
         assert s3.asked() == []
         report = await s3.copy(f"{s3.remote}/", s3.home / "to")
         assert report.exit_code == 0
-        assert {each.key for each in s3.server.requests} == {READ[0]}
+        assert {each.key for each in s3.stored()} == {READ[0]}
 
 
 async def test_what_is_archived_or_full_is_told_before_anything_moves(s3: S3Bench) -> None:
