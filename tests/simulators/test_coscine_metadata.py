@@ -42,6 +42,13 @@ async def test_a_whole_resource_is_one_answer_with_a_graph_a_file() -> None:
         assert len(titles) == 120
         (name,) = (name for name, title in titles.items() if title == "7")
         assert f"/resources/{sim.resource}/d/f%207/@type=metadata&version=" in name
+        sim.change(metadata_subject="graph")
+        rooted = await client.call("GET", f"{client.here}/graphs/metadata/content")
+        assert f'<{name}> <http://x/title> "7" <{name}> .' in rooted.body.decode()
+        sim.add_metadata("d/f 7", '[] <http://x/title> "8" .')
+        sim.change(old_graphs=True)
+        every = await client.call("GET", f"{client.here}/graphs/metadata/content")
+        assert len(every.body.splitlines()) == 121
 
 
 async def test_nodes_with_metadata_come_in_pages() -> None:

@@ -64,13 +64,15 @@ class Graphs:
         return Reply(headers=headers, body=Bytes(newest.content.encode()))
 
     async def whole(self, _call: Call, project: str, resource_id: str) -> Reply:
-        """Return the newest metadata of every file, in one graph each."""
+        """Return the newest metadata of every file, or all versions, in one graph each."""
         resource = self._world.resource(project, resource_id)
         lines = []
+        settings = self._world.settings
+        rooted = settings.metadata_subject == "graph"
         for path, versions in resource.metadata.items():
-            newest = versions[-1]
-            name = graph_name(resource, path, newest.version)
-            lines.append(as_nquads(newest.content, newest.type, name))
+            for each in versions if settings.old_graphs else versions[-1:]:
+                name = graph_name(resource, path, each.version)
+                lines.append(as_nquads(each.content, each.type, name, rooted=rooted))
         headers = {"Content-Type": "application/n-quads"}
         return Reply(headers=headers, body=Bytes("".join(lines).encode()))
 

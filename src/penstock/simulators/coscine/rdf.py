@@ -116,15 +116,24 @@ def converted(text: str, kind: str, wanted: str) -> str:
     return str(_parsed(text, kind).serialize(format=FORMATS[wanted]))
 
 
-def as_nquads(text: str, kind: str, graph_name: str) -> str:
+def as_nquads(text: str, kind: str, graph_name: str, *, rooted: bool) -> str:
     """Return metadata as N-Quads of one graph.
+
+    rooted: its root, where it is blank, is given the name of the graph.
 
     Raises:
         RefusedError: rdflib is not installed (501), or cannot read it (400).
     """
     _need_rdflib()
     name = f"<{quote(graph_name, safe=':/@=&')}>"
-    triples = str(_parsed(text, kind).serialize(format="nt")).splitlines()
+    graph = _parsed(text, kind)
+    triples = str(graph.serialize(format="nt")).splitlines()
+    if rooted:
+        inner = {f"_:{thing}" for thing in graph.objects()}
+        pairs = [line.partition(" ")[::2] for line in triples]
+        triples = [
+            f"{name if s.startswith('_:') and s not in inner else s} {rest}" for s, rest in pairs
+        ]
     return "".join(f"{line.rstrip(' .')} {name} .\n" for line in triples if line)
 
 

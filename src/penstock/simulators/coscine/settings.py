@@ -45,6 +45,9 @@ class CoscineSettings(StorageSettings):
     metadata_check: what is asked of metadata before it is stored: nothing, that it can be parsed,
         or that it conforms to the application profile. Both need rdflib, the last pyshacl too:
         without them nothing is asked.
+    metadata_subject: whether the graph of a whole resource has nodes as they were sent, or the
+        root of each file's metadata under the name of its graph. old_graphs: and whether it has
+        older versions as well.
     post_existing, put_missing: POST over a file, PUT where there is none: done, or refused (400).
     bad_characters: what no file name may have (400).
     url_less: general types whose listings bring no URLs.
@@ -74,6 +77,8 @@ class CoscineSettings(StorageSettings):
     path_encoding: Literal["either", "once"] = "either"
     metadata_first: bool = True
     metadata_check: Literal["nothing", "syntax", "profile"] = "profile"
+    metadata_subject: Literal["as sent", "graph"] = "as sent"
+    old_graphs: bool = False
     post_existing: Literal["refuse", "replace"] = "refuse"
     put_missing: Literal["refuse", "create"] = "refuse"
     bad_characters: str = '\\:?*<>|"'
