@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import penstock
-from penstock.core.errors import UsageError
+from penstock.core.errors import RunStopped, UsageError
 from penstock.core.events import Event, Note
 from penstock.core.metadata import FaultyTable
 from penstock.simulators import Coscine, CoscineSettings, Fault
@@ -220,3 +220,36 @@ async def test_turtle_from_a_file_is_stored_as_it_is(resource: Resource) -> None
     named = resource.table("path;turtle\nb;b.ttl\n")
     await resource.copy(root / "b", resource.remote, metadata=named)
     assert resource.sim.metadata(resource.id)["b"] == text
+
+
+async def test_the_legacy_endpoints_store_and_give_metadata_as_well(
+    resource: Resource, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[profiles.coscine.settings]\nendpoints = "legacy"\n')
+    root = resource.files("a", "b")
+    rows = f"{HEAD}\n*;{{}};Ada;2026-01-01;Informatik\n"
+    for title in ("A", "B"):
+        table = resource.table(rows.format(title))
+        report = await resource.copy(root, resource.remote, metadata=table, config=config)
+        assert report.ok, [line.error for line in report.lines()]
+    assert resource.calls("POST", "/trees/metadata") == 2
+    assert resource.calls("PUT", "/trees/metadata") == 2
+    found = await penstock.metadata(resource.remote, environ=resource.environ, config=config)
+    assert {file.path: file.values["Title"] for file in found} == {"a": ("B",), "b": ("B",)}
+
+
+async def test_a_resource_on_s3_demands_no_metadata_and_asks_for_no_profile(
+    sim: Coscine, tmp_path: Path
+) -> None:
+    resource = Resource(sim, tmp_path, kind="rdss3")
+    await penstock.plan(str(resource.files("a")), resource.remote, environ=resource.environ)
+    assert resource.calls("GET", "/application-profiles/") == 0
+
+
+async def test_metadata_that_the_server_takes_of_no_file_stops_the_run(resource: Resource) -> None:
+    root = resource.files(*(f"f{n:02}" for n in range(60)))
+    table = resource.table(f"{HEAD}\n*;A;Ada;2026-01-01;Informatik\n")
+    resource.sim.faults.add(Fault(kind="status", path="/metadata/content", status=400, times=None))
+    with pytest.raises(RunStopped, match="failed alike"):
+        await resource.copy(root, resource.remote, metadata=table)

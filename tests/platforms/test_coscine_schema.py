@@ -223,3 +223,11 @@ def test_a_template_tells_type_need_and_terms() -> None:
     assert columns["Subject"].terms[2:] == ("http://example.org/a1", "http://example.org/a2")
     assert columns["Mode"].terms == ("raw", "cooked")
     assert (columns["Date"].kind, columns["Date"].takes_several) == ("date", False)
+
+
+def test_values_of_a_wrong_type_are_a_fault_and_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for column, text in (("Datum", "gestern"), ("Anzahl", "viele")):
+        assert len(faults({"Titel": "a", column: text})) == 1
+    assert not caplog.records

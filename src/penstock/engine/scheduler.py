@@ -105,15 +105,15 @@ class _Alike:
 
     def add(self, error: PenstockError) -> None:
         """Raises `RunStopped` where the first `ALIKE` transfers failed on one permanent answer."""
-        if self.succeeded or not isinstance(error, Refused | LeaseExpired):
+        if self.succeeded or not isinstance(error, Refused | LeaseExpired | MetadataRefused):
             return
         if isinstance(error, Refused) and error.effect is Effect.RETRY:
             return
-        kind = (
-            ("storage", None)
-            if isinstance(error, LeaseExpired)
-            else (str(error.status), error.code)
-        )
+        kind: tuple[str, object]
+        if isinstance(error, Refused):
+            kind = (str(error.status), error.code)
+        else:
+            kind = ("metadata" if isinstance(error, MetadataRefused) else "storage", None)
         self.kinds[kind] += 1
         if self.kinds[kind] >= ALIKE:
             raise RunStopped(

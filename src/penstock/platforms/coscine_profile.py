@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,12 +82,24 @@ def rdflib_() -> Any:  # noqa: ANN401 - a module that may not be there
     return rdflib
 
 
+@contextmanager
+def quiet() -> Iterator[Any]:
+    """The module rdflib, that writes nothing into a log of a literal that is not of its type."""
+    rdf = rdflib_()
+    log = rdf.term.logger
+    before, log.disabled = log.disabled, True
+    try:
+        yield rdf
+    finally:
+        log.disabled = before
+
+
 def parse(text: str, kind: str = "turtle") -> Any:  # noqa: ANN401 - an optional package
     """A graph. Raises `ValueError` where the text is not RDF of that kind."""
     rdf = rdflib_()
     graph = rdf.Dataset(default_union=True) if kind in {"nquads", "trig"} else rdf.Graph()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet():
             # rdflib 7 warns of what its own parsers of datasets do.
             warnings.simplefilter("ignore", DeprecationWarning)
             graph.parse(data=text, format=kind)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.core.metadata import Column, Trouble, Values
-from penstock.platforms.coscine_profile import RDF, Field, Profile, Term, parse, rdflib_
+from penstock.platforms.coscine_profile import RDF, Field, Profile, Term, parse, quiet, rdflib_
 
 TURTLE = "turtle"
 _XSD = "http://www.w3.org/2001/XMLSchema#"
@@ -225,7 +225,8 @@ class CoscineSchema:
         short = datatype.removeprefix(_XSD)
         bad = short == "boolean" and text not in _BOOLEANS
         if not bad:
-            literal = rdf.Literal(text, datatype=rdf.URIRef(datatype), normalize=False)
+            with quiet():
+                literal = rdf.Literal(text, datatype=rdf.URIRef(datatype), normalize=False)
             bad = bool(literal.ill_typed) or text != text.strip()
             if short == "anyURI":
                 bad = not _IRI.fullmatch(text)
