@@ -95,6 +95,15 @@ async def test_post_makes_and_put_replaces() -> None:
         assert (await client.send("new.txt", b"5", "PUT")).status == 201
 
 
+async def test_what_is_written_once_stays() -> None:
+    async with simulated(metadata_first=False) as (sim, client):
+        sim.resource = sim.add_resource("once", general_type="rdss3worm")
+        assert (await client.send("a.txt", b"1")).status == 201
+        assert (await client.send("a.txt", b"2", "PUT")).status == 403
+        assert (await client.call("DELETE", f"{client.here}/storage/a.txt")).status == 403
+        assert sim.files()["a.txt"].read() == b"1"
+
+
 async def test_content_is_given_by_the_api_or_from_storage() -> None:
     async with simulated() as (sim, client):
         sim.add_file("a b.txt", b"bytes")

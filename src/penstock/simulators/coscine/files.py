@@ -80,6 +80,7 @@ class Files:
         """Remove a file; its metadata stays, which is a guess."""
         resource = self._world.writable(project, resource_id)
         entry = await self._found(resource, self._path(encoded))
+        _keep_what_is_written_once(resource)
         await resource.shelf.remove(entry.path)
         return Reply(status=204)
 
@@ -109,6 +110,8 @@ class Files:
         there = await resource.shelf.find(path)
         if there is None and self._world.settings.put_missing == "refuse":
             raise RefusedError(400, _NOT_FOUND.format(path))
+        if there is not None:
+            _keep_what_is_written_once(resource)
         return await self._receive(call, resource, path, there)
 
     async def _receive(
@@ -164,6 +167,12 @@ class Files:
         if encoding != "plain":
             self._world.encodings[path] = encoding
         return path
+
+
+def _keep_what_is_written_once(resource: Resource) -> None:
+    """Refuse to change what is there in a resource of a WORM type; the status is a guess."""
+    if resource.general_type.endswith("worm"):
+        raise RefusedError(403, "What is written here once cannot be changed.")
 
 
 def _refuse_too_many(path: str, size: int, *, largest: int, room: int) -> None:
