@@ -345,6 +345,9 @@ class _Run:
             await self.saving.save(session, self.folders.kept, self.emit)
         if not self.stop.asked and remote_folders is not None:
             await _abort_orphans(context)
+        if submission is not None and not self.stop.asked:
+            now = datetime.fromtimestamp(self.clock.wall_at(), UTC).astimezone()
+            summary.submission = await submission.run(now)
 
     async def _unless_stopped(
         self, work: Coroutine[Any, Any, tuple[Callable[[], Awaitable[None]], RemoteFolders | None]]

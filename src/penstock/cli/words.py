@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.cli.terminal import safe_line
 from penstock.core.units import format_duration, format_size
@@ -56,6 +56,17 @@ def of_line(line: Line) -> str:
     return f"{text}: {safe_line(line.reason)}" if line.reason else text
 
 
+def of_submission(submission: Mapping[str, Any]) -> str:
+    """What became of a submission, in a line."""
+    rows, left = submission["rows"], submission["left"]
+    told = (
+        f"submitted {counted(rows, 'row')} as {submission['id']}" if rows else "submitted nothing"
+    )
+    if not rows and not left:
+        told += " new: all of it is submitted already"
+    return told + (f"; {counted(left, 'row')} left" if left else "")
+
+
 def of_summary(summary: Summary, reasons: Mapping[str, int], unfinished: int = 0) -> Iterator[str]:
     """A run in a few lines; `unfinished` are those of the failed that a stop left."""
     skipped = f"{summary.skipped:,} skipped"
@@ -74,6 +85,8 @@ def of_summary(summary: Summary, reasons: Mapping[str, int], unfinished: int = 0
             f"{profile}: {counted(requests, 'API request')}, {refused:,} refused by the quota, "
             f"waited {format_duration(summary.waited_for_quota_s)} for it"
         )
+    if summary.submission is not None:
+        yield of_submission(summary.submission)
     if summary.unverified:
         yield "unverified: complete by length, and nothing that was offered proves more"
 

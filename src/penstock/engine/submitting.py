@@ -154,20 +154,24 @@ class Submission:
             why = line.error["message"] if line.error else line.reason or line.status
             self._failed[line.source] = why
 
-    async def run(self, now: datetime) -> dict[str, Any]:
-        """The summary's `submission`; what kept rows from it is in `problems`, and told."""
+    async def run(self, now: datetime) -> dict[str, Any] | None:
+        """The summary's `submission`; what kept rows from it is in `problems`, and told.
+
+        None where no submission was asked for: the records are pending then.
+        """
         label = self._asked.written(now)
         whole = [row for row in self._rows if self._is_whole(row)]
         broken = len(self._rows) - len(whole)
-        if broken and not self._asked.is_partial:
+        if broken and label is not None and not self._asked.is_partial:
             return self._summary(None, 0, len(self._rows))
         there = await self._exchange.run(self._platform.records(self._schema))
         new, old = self._split(whole, there)
-        if not new:
+        if not new and label is not None:
             return self._summary(old, 0, broken)
         records = await self._records(new, there)
         if label is None:
-            return self._summary(None, 0, len(self._rows))
+            self._summary(None, 0, broken)
+            return None
         return await self._submit(label, records, broken, old)
 
     def _summary(self, submission: str | None, rows: int, left: int) -> dict[str, Any]:
