@@ -70,5 +70,6 @@ def _terms(terms: Sequence[str]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    # A cell is quoted where it holds a character of the line end, so that is the longer one.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
