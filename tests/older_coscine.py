@@ -25,8 +25,9 @@ def folder() -> Path | None:
     made = place.with_name(f"{place.name}.{os.getpid()}")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-cache-dir"]
     command += ["--target", str(made), f"coscine=={VERSION}"]
-    ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    if ended.returncode:
+    try:
+        subprocess.run(command, capture_output=True, timeout=60, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
     try:
         made.rename(place)
