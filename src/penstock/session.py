@@ -29,6 +29,7 @@ from penstock.platforms.base import Platform
 from penstock.platforms.coscine import Coscine
 from penstock.platforms.datameta import DataMeta
 from penstock.platforms.sevenbridges import SevenBridges
+from penstock.platforms.surf import Surf
 from penstock.platforms.web import Web
 from penstock.quotas import Quotas, key_for, open_store
 
@@ -46,6 +47,7 @@ PLATFORMS: dict[str, Callable[[str, Mapping[str, str]], Platform]] = {
     "coscine": Coscine,
     "datameta": lambda endpoint, _: DataMeta(endpoint),
     "sevenbridges": lambda endpoint, _: SevenBridges(endpoint),
+    "surf": Surf,
     "web": lambda endpoint, _: Web(endpoint),
 }
 

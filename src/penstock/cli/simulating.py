@@ -13,11 +13,12 @@ from penstock.core.errors import Interrupted, UsageError
 from penstock.core.units import parse_quota
 
 # The profile that the line on how to use it names, what is announced last, and what to try.
-_PROFILES = {"coscine": "coscine", "sevenbridges": "cavatica"}
-_LAST = {"coscine": "resource", "sevenbridges": "project"}
+_PROFILES = {"coscine": "coscine", "sevenbridges": "cavatica", "surf": "surf"}
+_LAST = {"coscine": "resource", "sevenbridges": "project", "surf": "workspaces"}
 _TRY = {
     "coscine": "penstock copy FOLDER {profile}:{project}/{resource}/",
     "sevenbridges": "penstock copy FOLDER {profile}:{project}/",
+    "surf": "penstock workspaces pause --all --profile {profile}",
 }
 
 
@@ -43,15 +44,16 @@ def simulate(
     port: int,
     debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
 ) -> int:
-    """Serve PLATFORM on this machine, with one empty project, until interrupted.
+    """Serve PLATFORM on this machine until interrupted: an empty project, or a few workspaces.
 
-    Prints its endpoint, token and what there is to write to, and how to point a profile at it.
+    Prints its endpoint, its token, what it serves, and how to point a profile at it.
     """
     from penstock import simulators  # noqa: PLC0415 - slow to import
 
     made: dict[str, Callable[..., object]] = {
         "coscine": simulators.CoscineSettings,
         "sevenbridges": simulators.SevenBridgesSettings,
+        "surf": simulators.SurfSettings,
     }
     limited = {} if quota is None else {"quota": quota[0], "window_s": quota[1]}
     settings = made[platform](**limited)

@@ -3,6 +3,7 @@
     what came                                   SAFE                ASK
     never sent (no connection)                  again               again
     refused: the quota is spent                 again, no try spent again, no try spent
+    refused: a work queue is full               again               thrown: fewer are to be sent
     refused: later (5xx, 408, 425)              again               again if the platform said no
     refused: anything else                      thrown              thrown
     answer lost                                 again               thrown
@@ -51,6 +52,8 @@ def decide(error: PenstockError, request: Request) -> Verdict:
         if error.quota:
             return Verdict.AGAIN_FREE
         if error.effect is not Effect.RETRY:
+            return Verdict.THROW
+        if error.queue_full and not safe:
             return Verdict.THROW
         if safe or error.undone or error.status in _NOT_DONE:
             return Verdict.AGAIN

@@ -16,6 +16,7 @@ from penstock.simulators.sevenbridges import (
     Upload,
 )
 from penstock.simulators.storage import Storage, StorageSettings, Violation
+from penstock.simulators.surf import Surf, SurfSettings, Workspace
 
 __all__ = [
     "Armed",
@@ -36,9 +37,12 @@ __all__ = [
     "Storage",
     "StorageSettings",
     "StoredFile",
+    "Surf",
+    "SurfSettings",
     "Upload",
     "Violation",
     "Window",
+    "Workspace",
     "Zeros",
     "serve",
 ]

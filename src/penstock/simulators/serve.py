@@ -6,10 +6,12 @@ from typing import Any
 
 from penstock.simulators.coscine import Coscine
 from penstock.simulators.sevenbridges import SevenBridges
+from penstock.simulators.surf import Surf
 
 _PLATFORMS: dict[str, Callable[[Any, int], Any]] = {
     "coscine": lambda settings, port: Coscine(settings, port=port),
     "sevenbridges": lambda settings, port: SevenBridges(settings, port=port),
+    "surf": lambda settings, port: Surf(settings, port=port),
 }
 
 
