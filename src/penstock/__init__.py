@@ -13,13 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penstock.api.acting import ActionReport
     from penstock.api.checking import check, quota
     from penstock.api.copying import Report, copy
     from penstock.api.describing import Described, metadata, metadata_columns
     from penstock.api.listing import Entry, list_
     from penstock.api.planning import Plan, plan
+    from penstock.api.running import running
     from penstock.api.verifying import Difference, Verification, verify
+    from penstock.api.workspaces import workspaces
+    from penstock.core.actionreport import ActionLine, ActionSummary
     from penstock.core.errors import (
+        ActionsFailed,
         Interrupted,
         PenstockError,
         RunStopped,
@@ -33,6 +38,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActionLine",
+    "ActionReport",
+    "ActionSummary",
+    "ActionsFailed",
     "Described",
     "Difference",
     "Entry",
@@ -56,7 +65,9 @@ __all__ = [
     "metadata_columns",
     "plan",
     "quota",
+    "running",
     "verify",
+    "workspaces",
 ]
 
 _HOMES = {
@@ -66,8 +77,13 @@ _HOMES = {
     "penstock.api.listing": ("Entry", "list_"),
     "penstock.api.planning": ("Plan", "plan"),
     "penstock.api.verifying": ("Difference", "Verification", "verify"),
+    "penstock.api.acting": ("ActionReport",),
+    "penstock.api.running": ("running",),
+    "penstock.api.workspaces": ("workspaces",),
+    "penstock.core.actionreport": ("ActionLine", "ActionSummary"),
     "penstock.quotas": ("QuotaUse",),
     "penstock.core.errors": (
+        "ActionsFailed",
         "Interrupted",
         "PenstockError",
         "RunStopped",

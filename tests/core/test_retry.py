@@ -40,7 +40,8 @@ def later(status: int, *, undone: bool = False, queue_full: bool = False) -> Ref
         (later(425), AGAIN, AGAIN),
         (later(429), AGAIN, AGAIN),
         (later(503, undone=True), AGAIN, AGAIN),
-        (later(503, undone=True, queue_full=True), AGAIN, AGAIN),
+        # Whoever sends many is to send fewer, so it is told.
+        (later(503, undone=True, queue_full=True), AGAIN, THROW),
         (Refused("no", status=400), THROW, THROW),
         (Refused("no", status=403), THROW, THROW),
         (Refused("no", status=404), THROW, THROW),

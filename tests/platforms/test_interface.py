@@ -43,7 +43,7 @@ from penstock.core.model import (
 from penstock.core.proof import read_tag
 from penstock.core.times import url_expires_at
 from penstock.platforms.base import JsonObject, ranged_get, storage_refusal
-from scripted import Asked, LastTry, Line, answer, play
+from scripted import Asked, Line, answer, play
 
 # -- DataMeta ---------------------------------------------------------------------------------
 
@@ -525,19 +525,10 @@ def test_an_action_answered_by_a_gateway_error_is_looked_up_too() -> None:
     assert play(act("w1", "pause"), script, refusal=surf_refusal) == Acted(known=True)
 
 
-def test_an_action_refused_by_a_full_queue_was_not_done_and_is_sent_again() -> None:
+def test_a_full_queue_is_told_to_whoever_sends_many() -> None:
     script: list[Line] = [
         (WORKSPACE, workspace()),
         (PAUSE, answer(status=503, body=b"busy")),
-        (PAUSE, answer(status=202, json={})),
-    ]
-    assert play(act("w1", "pause"), script, refusal=surf_refusal) == Acted(known=True)
-
-
-def test_a_queue_that_stays_full_is_said_so() -> None:
-    script: list[Line] = [
-        (WORKSPACE, workspace()),
-        (PAUSE, LastTry(answer(status=503, body=b"busy"))),
     ]
     with pytest.raises(Refused) as raised:
         play(act("w1", "pause"), script, refusal=surf_refusal)

@@ -38,6 +38,11 @@ COMMANDS = {
     "metadata": Entry(
         "penstock.cli.describing", "metadata", "What is stored with files, as a table; --template."
     ),
+    "workspaces": Entry(
+        "penstock.cli.workspaces",
+        "workspaces",
+        "List, pause, resume, reboot or delete workspaces, in bulk.",
+    ),
     "quota": Entry(
         "penstock.cli.quota", "quota", "What is spent and left of a quota, and who spends it."
     ),

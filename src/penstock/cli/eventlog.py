@@ -13,6 +13,10 @@ from pathlib import Path
 from penstock.cli import terminal, words
 from penstock.core.errors import UsageError
 from penstock.core.events import (
+    ActionAccepted,
+    ActionEnded,
+    ActionsListed,
+    ActionsStarted,
     BytesMoved,
     Event,
     Note,
@@ -85,5 +89,13 @@ def _of(event: Event) -> str | None:
             return message
         case RunEnded(summary):
             return summary
+        case ActionsStarted(run, action, profile):
+            return f"{run} {action} in {profile}"
+        case ActionsListed(things):
+            return words.counted(things, "workspace")
+        case ActionAccepted(thing, name):
+            return f"{name} ({thing})"
+        case ActionEnded(ended):
+            return words.of_action(ended)
         case BytesMoved() | Planned():
             return None

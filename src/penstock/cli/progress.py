@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from penstock.cli import terminal, words
 from penstock.cli.eventlog import event_name
 from penstock.core.events import (
+    ActionsListed,
+    ActionsStarted,
     BytesMoved,
     Event,
     PlanComplete,
@@ -96,6 +98,10 @@ class Plain(Silent):
                 many = f" and {len(sources) - 3} more" if len(sources) > 3 else ""  # noqa: PLR2004
                 what = ", ".join(sources[:3]) or "the manifest's files"
                 self._say(f"run {run}: copying {what}{many} to {destination}")
+            case ActionsStarted(run, action, profile):
+                self._say(f"run {run}: {action} in {profile}")
+            case ActionsListed(things):
+                self._say(f"all is listed: {words.counted(things, 'workspace')}")
             case PlanComplete(files, size):
                 self._say(f"all is listed: {words.counted(files, 'file')}, {format_size(size)}")
             case QuotaWait(profile, seconds):

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from penstock.cli import terminal, words
 from penstock.cli.watching import UNFINISHED
-from penstock.core.events import BytesMoved, Event, Note, TransferEnded, TransferStarted
+from penstock.core.events import (
+    ActionAccepted,
+    ActionEnded,
+    BytesMoved,
+    Event,
+    Note,
+    TransferEnded,
+    TransferStarted,
+)
 
 if TYPE_CHECKING:
     from penstock.cli.eventlog import EventLog
@@ -55,6 +63,10 @@ class Watch:
                 return f"penstock: {terminal.safe_line(message)}"
             case TransferEnded(line) if self._verbose and line.reason != UNFINISHED:
                 return words.of_line(line)
+            case ActionEnded(ended) if self._verbose:
+                return words.of_action(ended)
+            case ActionAccepted(thing, name) if self._verbose > 1:
+                return f"{'accepted':<10} {terminal.safe_line(name)} ({terminal.safe_line(thing)})"
             case TransferStarted(source) if self._verbose > 1:
                 return f"{'started':<10} {terminal.safe_line(source)}"
             case _:

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.events import (
+    ActionAccepted,
+    ActionEnded,
+    ActionsListed,
+    ActionsStarted,
     BytesMoved,
     Event,
     Note,
@@ -28,6 +32,8 @@ from penstock.core.report import Line, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from penstock.core.actionreport import ActionLine
 
 # Failed files that are named at the end; the report has them all.
 NAMED_FAILURES = 10
@@ -52,9 +58,14 @@ class UnderWay:
 
 @dataclass(slots=True)
 class Tally:
-    """How far a run is. `now` gives seconds that only grow."""
+    """How far a run is, of transfers or of actions. `now` gives seconds that only grow.
+
+    `thing` is what is counted; `accepted` actions are under way.
+    """
 
     now: Callable[[], float]
+    thing: str = "file"
+    accepted: int = 0
     summary: Summary = field(default_factory=lambda: Summary(""))
     sources: tuple[str, ...] = ()
     destination: str = ""
@@ -66,6 +77,7 @@ class Tally:
     done_size: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[Line] = field(default_factory=list)
+    bad_actions: list[ActionLine] = field(default_factory=list)
     requests: int = 0
     unfinished: int = 0
     current: dict[str, UnderWay] = field(default_factory=dict)
@@ -108,6 +120,8 @@ class Tally:
                 self.summary.run, self.sources, self.destination = run, sources, destination
             case RunEnded(summary):
                 self.final = json.loads(summary)
+            case ActionsStarted() | ActionsListed() | ActionAccepted() | ActionEnded():
+                self._act(event)
             case Note(message):
                 return self._is_new(message)
         return True
@@ -137,6 +151,28 @@ class Tally:
             self.unfinished += 1
         elif line.status == "failed" and len(self.failures) < NAMED_FAILURES:
             self.failures.append(line)
+
+    def _act(self, event: ActionsStarted | ActionsListed | ActionAccepted | ActionEnded) -> None:
+        match event:
+            case ActionsStarted(run):
+                self.summary.run, self.thing = run, "workspace"
+            case ActionsListed(things):
+                self.files, self.listed, self._began_s = things, True, self.now()
+            case ActionAccepted():
+                self.accepted += 1
+            case ActionEnded(line):
+                self._end_action(line)
+
+    def _end_action(self, line: ActionLine) -> None:
+        self.done += 1
+        if line.status == "settled" or (line.status == "failed" and line.after is not None):
+            self.accepted = max(self.accepted - 1, 0)
+            self._moved_files += 1
+        bad = line.status in {"failed", "unknown"} or (line.status == "accepted" and line.reason)
+        if bad:
+            self.summary.failed += 1
+            if len(self.bad_actions) < NAMED_FAILURES:
+                self.bad_actions.append(line)
 
     def _is_new(self, message: str) -> bool:
         if message in self._notes:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from penstock.cli.watching import Tally
+    from penstock.core.actionreport import ActionLine, ActionSummary
     from penstock.core.report import Line, Summary
 
 CARRY_ON = "run the same command again to carry on"
@@ -24,8 +25,11 @@ def counted(number: int, one: str, several: str | None = None) -> str:
 def how_far(tally: Tally) -> str:
     """One line of progress; what `waiting` says is not part of it."""
     known = "" if tally.listed else " so far"
-    size = f"{format_size(tally.seen_size)} of {format_size(tally.size)}{known}"
-    words = [f"{tally.done:,} of {counted(tally.files, 'file')}{known}", size]
+    words = [f"{tally.done:,} of {counted(tally.files, tally.thing)}{known}"]
+    if tally.thing == "file":
+        words.append(f"{format_size(tally.seen_size)} of {format_size(tally.size)}{known}")
+    elif tally.accepted:
+        words.append(f"{tally.accepted:,} under way")
     rate = tally.rate()
     if rate >= 1:
         words.append(f"{format_size(int(rate))}/s")
@@ -65,6 +69,30 @@ def of_submission(submission: Mapping[str, Any]) -> str:
     if not rows and not left:
         told += " new: all of it is submitted already"
     return told + (f"; {counted(left, 'row')} left" if left else "")
+
+
+def of_action(line: ActionLine) -> str:
+    """One action's end in one line."""
+    text = f"{line.status:<10} {safe_line(line.name or line.id)} ({safe_line(line.id)})"
+    states = " → ".join(safe_line(state) for state in (line.before, line.after) if state)
+    text += f": {line.action}" + (f", {states}" if states else "")
+    return f"{text}: {safe_line(line.reason)}" if line.reason else text
+
+
+def of_actions(summary: ActionSummary) -> Iterator[str]:
+    """A run of actions in a few lines."""
+    counts = ", ".join(
+        f"{getattr(summary, status):,} {status}"
+        for status in ("settled", "accepted", "skipped", "unknown", "failed")
+    )
+    yield f"{summary.action}: {counts}; in {format_duration(summary.seconds)}"
+    for profile, requests in summary.api_requests.items():
+        refused = summary.rejected_by_quota.get(profile, 0)
+        yield (
+            f"{profile}: {counted(requests, 'API request')}, {refused:,} refused by the quota, "
+            f"waited {format_duration(summary.waited_for_quota_s)} for it; "
+            f"{summary.queue_full:,} refused by a full queue"
+        )
 
 
 def of_summary(summary: Summary, reasons: Mapping[str, int], unfinished: int = 0) -> Iterator[str]:

@@ -17,6 +17,7 @@
     │   ├── NotSent                it never left: the host could not be reached
     │   ├── LeaseExpired           a presigned URL is too old
     │   └── AnswerUnusable         an answer came and breaks its own contract
+    ├── ActionsFailed              things did not come to the state they were asked to
     └── TransferError              one file's failure: a line in the report
         ├── SourceMissing · SourceUnreadable · SourceChanged
         ├── RemoteChanged · DigestMismatch · Unproved
@@ -175,6 +176,15 @@ class AnswerUnusable(ExchangeError):
     """An answer that breaks what it, or the request, promises: cut short, or not JSON."""
 
     effect = Effect.RETRY
+
+
+class ActionsFailed(PenstockError):
+    """Things did not come to the state that was asked for.
+
+    `report` is what became of each of them (a `penstock.ActionReport`).
+    """
+
+    report: Any = None
 
 
 class TransferError(PenstockError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from penstock.core.actionreport import ActionLine
 from penstock.core.report import Line
 
 
@@ -59,6 +60,37 @@ class TransferEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionsStarted:
+    """A run of one action on many things began."""
+
+    run: str
+    action: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionsListed:
+    """How many things the run is about."""
+
+    things: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionAccepted:
+    """The platform has taken an action, and has yet to do it."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnded:
+    """An action ended, in whatever way."""
+
+    line: ActionLine
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaWait:
     """The quota is spent: the next slot comes free in about `seconds`."""
 
@@ -87,6 +119,10 @@ Event: TypeAlias = (
     | TransferStarted
     | BytesMoved
     | TransferEnded
+    | ActionsStarted
+    | ActionsListed
+    | ActionAccepted
+    | ActionEnded
     | QuotaWait
     | Note
     | RunEnded

@@ -233,6 +233,13 @@ class Ledger:
             raise cancelled
         return future.result()
 
+    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns, committed with whatever waits at the moment.
+
+        For a module that keeps a table of its own (`engine.deeds`).
+        """
+        return await self._do(work)
+
     async def _drain(self) -> None:
         self._busy = True
         cancelled: asyncio.CancelledError | None = None

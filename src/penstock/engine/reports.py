@@ -10,13 +10,20 @@ import contextlib
 import os
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from penstock.core.errors import UsageError
-from penstock.core.report import Line
 
 # Runs whose lines are kept.
 KEPT = 20
+
+
+class ReportLine(Protocol):
+    """What a report has lines of: transfers, or actions."""
+
+    def json(self) -> str:
+        """The line, without a line end."""
+        ...
 
 
 class ReportWriter:
@@ -58,7 +65,7 @@ class ReportWriter:
             growing(target).unlink(missing_ok=True)
         self._files = []
 
-    def write(self, line: Line) -> None:
+    def write(self, line: ReportLine) -> None:
         """One line more."""
         text = line.json() + "\n"
         for file in self._files:

@@ -104,4 +104,13 @@ STEPS: tuple[str, ...] = (
     "ALTER TABLE transfers ADD COLUMN metadata TEXT",
     # What a range that came down is known by.
     "ALTER TABLE receipts ADD COLUMN blake3 TEXT",
+    # `mark` (JSON) is what was seen before the action was sent, `holder` which live process asked,
+    # `open` whether its run did not end by itself. SQLite keeps a comment after a column's
+    # definition as part of the table, so there is none inside.
+    """
+    ALTER TABLE actions ADD COLUMN mark TEXT;
+    ALTER TABLE actions ADD COLUMN reason TEXT;
+    ALTER TABLE actions ADD COLUMN holder TEXT;
+    ALTER TABLE actions ADD COLUMN open INTEGER NOT NULL DEFAULT 1
+    """,
 )

@@ -105,12 +105,14 @@ class Sign(enum.Enum):
 class Evidence:
     """A sign, and where it is of a failure the reason for it.
 
-    `begun`: the thing is in the state that the action passes through.
+    `begun`: the thing is in the state that the action passes through. `stands`: it is in the one
+    that the action leads to.
     """
 
     sign: Sign
     reason: str | None = None
     begun: bool = False
+    stands: bool = False
 
 
 @runtime_checkable
@@ -123,7 +125,10 @@ class Control(Protocol):
         ...
 
     def list_things(self, scope: Scope, offset: int) -> Flow[ThingPage]:
-        """One page of things, those that are gone left out."""
+        """One page of things, in an order that holds; those that are gone may be left out.
+
+        A thing's position is `offset` and its index in the page.
+        """
         ...
 
     def act(self, action: str, thing: str) -> Flow[None]:
@@ -136,10 +141,6 @@ class Control(Protocol):
 
     def forbids(self, action: str, thing: Thing) -> str | None:
         """Why a thing's state forbids an action, None where it does not."""
-        ...
-
-    def done(self, action: str, status: str) -> bool:
-        """Whether a status is what an action leads to."""
         ...
 
     def evidence(self, action: str, mark: Mark, now: Thing | None, *, begun: bool) -> Evidence:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -22,7 +21,7 @@ from penstock.core.model import Flow, Headers, Page, Rank, RemoteFolder, Repeat,
 from penstock.core.times import when
 from penstock.core.traits import Traits
 from penstock.platforms import surf_states
-from penstock.platforms.base import TRANSIENT, JsonObject
+from penstock.platforms.base import TRANSIENT, JsonObject, retry_after_s
 from penstock.platforms.control import Evidence, Mark, Past, Scope, Thing, ThingPage
 from penstock.platforms.fileless import Fileless
 
@@ -42,7 +41,7 @@ TOKEN_FORMS: Mapping[str, str] = {"bare": "", "token": "Token ", "bearer": "Bear
 _DEPTH = 6
 # Source: [TYK] gateway/mw_auth_key.go: an unknown key is 403 with this sentence.
 _NO_SUCH_KEY = ("access to this api has been disallowed", "key not authori")
-_LONGEST_WAIT_S = 3600.0
+_LONGEST_WAIT_S = 300.0
 _LONGEST_SAID = 300
 
 
@@ -106,7 +105,7 @@ class Surf(Fileless):
     # -- workspaces ---------------------------------------------------------------------------
 
     def list_things(self, scope: Scope, offset: int) -> Flow[ThingPage]:
-        """100 Compute workspaces that are not deleted.
+        """100 Compute workspaces; those that are deleted may be left out.
 
         Links to the next page are not followed: offsets are built here, and go on by as many as
         came. Source: [EXT] for the query; without `deleted=false` the deleted are listed, too.
@@ -123,7 +122,8 @@ class Surf(Fileless):
     def list_containers(self, cursor: str | None, above: str = "") -> Flow[Page]:  # noqa: ARG002
         """100 of the workspaces that the token can see, whatever they are of."""
         page = yield from self._page([("deleted", "false")], int(cursor or 0))
-        shown = tuple(RemoteFolder(t.id, t.name, "workspace") for t in page.things)
+        there = (thing for thing in page.things if thing.status != "deleted")
+        shown = tuple(RemoteFolder(thing.id, thing.name, "workspace") for thing in there)
         return Page((), shown, None if page.next is None else str(page.next), page.total)
 
     def _page(self, query: list[tuple[str, str]], offset: int) -> Flow[ThingPage]:
@@ -137,11 +137,7 @@ class Surf(Fileless):
         come = offset + len(items)
         more = come < total if total is not None else answer.get("next") is not None
         things = tuple(_thing(item) for item in items)
-        return ThingPage(
-            tuple(t for t in things if t.status != "deleted"),
-            come if more and items else None,
-            total,
-        )
+        return ThingPage(things, come if more and items else None, total)
 
     def act(self, action: str, thing: str) -> Flow[None]:
         """The action is accepted. Source: [EXT]: `{}` as JSON, no CSRF token; slashes at the end.
@@ -176,10 +172,6 @@ class Surf(Fileless):
     def forbids(self, action: str, thing: Thing) -> str | None:
         """Why a workspace's state forbids an action."""
         return surf_states.forbids(action, thing)
-
-    def done(self, action: str, status: str) -> bool:
-        """Whether a status is what an action leads to."""
-        return status == surf_states.WAYS[action].ends
 
     def evidence(self, action: str, mark: Mark, now: Thing | None, *, begun: bool) -> Evidence:
         """What a workspace as it is now says of an action asked for after `mark`."""
@@ -258,21 +250,15 @@ def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:  # noqa: ANN40
 def _wait_s(headers: Headers) -> float | None:
     """How long a full queue asks to wait: `Retry-After`, or a header about waiting, in seconds.
 
-    Source: RFC 9110, 10.2.3; [API] speaks of "headers indicating … wait times" and names none, so
-    any name with "wait" in it is taken, if it holds a number: a guess.
+    Source: [API] speaks of "headers indicating … wait times" and names none, so any name with
+    "wait" in it is taken, if it holds a number: a guess.
     """
-    said = headers.get("retry-after", "").strip()
-    if not said:
-        said = next((value for name, value in headers.items() if "wait" in name), "").strip()
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            until, now = parsedate_to_datetime(said), parsedate_to_datetime(headers["date"])
-            seconds = until.timestamp() - now.timestamp()
-        except (KeyError, ValueError, TypeError, IndexError):
-            return None
-    return seconds if 0 <= seconds <= _LONGEST_WAIT_S else None
+    said = retry_after_s(headers)
+    if said is not None:
+        return said
+    waits = (value.strip() for name, value in headers.items() if "wait" in name)
+    number = next((text for text in waits if text.isascii() and text.isdigit()), None)
+    return None if number is None else min(float(number[:9]), _LONGEST_WAIT_S)
 
 
 # -- a workspace as it is listed --------------------------------------------------------------

@@ -67,7 +67,7 @@ def evidence(action: str, mark: Mark, now: Thing | None, *, begun: bool) -> Evid
     way = WAYS[action]
     if now is None or now.status == "deleted":
         if action == "delete":
-            return Evidence(Sign.SETTLED)
+            return Evidence(Sign.SETTLED, stands=True)
         return Evidence(Sign.FAILED, "the workspace is gone")
     entry = _newest(action, mark, now)
     wrong = None if entry is None else _went_wrong(entry)
@@ -76,7 +76,7 @@ def evidence(action: str, mark: Mark, now: Thing | None, *, begun: bool) -> Evid
     # Its own word that it went well counts even where the state is one that nobody knows.
     ended = entry is not None and entry.status in _WENT_WELL and now.status not in PASSING
     if ended or (now.status == way.ends and (mark.status != way.ends or begun)):
-        return Evidence(Sign.SETTLED)
+        return Evidence(Sign.SETTLED, stands=now.status == way.ends)
     if entry is not None or now.status == way.passing:
         if now.status == "failed":
             return Evidence(Sign.FAILED, "the workspace failed")

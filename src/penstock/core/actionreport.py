@@ -1,0 +1,58 @@
+"""What a run of actions says of itself: a line a thing, a summary. Field names are a contract."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+STATUSES = ("settled", "accepted", "skipped", "unknown", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLine:
+    """How one action ended.
+
+    `status` is one of `STATUSES`: `accepted` was taken by the platform and not seen to its end,
+    `unknown` may or may not have been taken. `before` and `after` are the platform's words for
+    the thing's state, `after` None where nothing was done or it was not seen.
+    """
+
+    id: str
+    name: str | None
+    action: str
+    before: str | None
+    after: str | None
+    status: str
+    reason: str | None = None
+    finished_at: float = 0.0
+
+    def json(self) -> str:
+        """The line as it stands in a report file, without a line end."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(slots=True)
+class ActionSummary:
+    """A run of actions, added up. `queue_full` counts refusals because a work queue was full."""
+
+    run: str
+    action: str = ""
+    settled: int = 0
+    accepted: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    api_requests: dict[str, int] = field(default_factory=dict)
+    rejected_by_quota: dict[str, int] = field(default_factory=dict)
+    waited_for_quota_s: float = 0.0
+    queue_full: int = 0
+
+    def add(self, line: ActionLine) -> None:
+        """The line counts."""
+        assert line.status in STATUSES
+        setattr(self, line.status, getattr(self, line.status) + 1)
+
+    def json(self) -> str:
+        """The summary as one JSON object."""
+        return json.dumps(asdict(self), ensure_ascii=False)
