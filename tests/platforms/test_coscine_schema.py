@@ -35,7 +35,8 @@ PROFILE = (
     [ sh:path ex:mode ; sh:order 3 ; sh:in ( "raw" "cooked" ) ; sh:name "Mode"@en, "Modus"@de ],
     [ sh:path dcterms:creator ; sh:order 4 ; sh:node <https://purl.org/coscine/ap/person/> ;
       sh:name "Creator"@en, "Ersteller"@de ],
-    [ sh:path ex:count ; sh:order 5 ; sh:datatype xsd:integer ; sh:name "Count"@en, "Anzahl"@de ] .
+    [ sh:path ex:count ; sh:order 5 ; sh:datatype xsd:integer ; sh:minInclusive 1 ; sh:maxInclusive 9 ;
+      sh:name "Count"@en, "Anzahl"@de ] .
 """
 )
 COMMON = (
@@ -152,6 +153,8 @@ def test_a_term_is_its_label_in_either_language_or_its_iri() -> None:
         ({"Titel": "a", "Fach": "Other"}, "Fach", "2 terms"),
         ({"Titel": "a", "Modus": "burnt"}, "Modus", "not one of raw, cooked"),
         ({"Titel": "a", "Anzahl": "1,5"}, "Anzahl", "is no integer"),
+        ({"Titel": "a", "Anzahl": "0"}, "Anzahl", "less than 1"),
+        ({"Titel": "a", "Anzahl": "10"}, "Anzahl", "more than 9"),
         ({"Titel": "a" * 21}, "Titel", "at most 20"),
         ({"Titel": "a", "Ersteller / Alter": "7"}, "Creator / Name", "mandatory"),
         ({"Titel": "a", "Titell": "b"}, "Titell", "did you mean 'Titel'"),

@@ -51,6 +51,8 @@ class Field:
     most: int | None = None
     shortest: int | None = None
     longest: int | None = None
+    lowest: float | None = None
+    highest: float | None = None
     datatype: str | None = None
     allowed: tuple[Term, ...] | None = None
     node: str | None = None
@@ -199,6 +201,8 @@ class _Reader:
             most=self._whole(node, "maxCount"),
             shortest=self._whole(node, "minLength"),
             longest=self._whole(node, "maxLength"),
+            lowest=self._number(node, "minInclusive"),
+            highest=self._number(node, "maxInclusive"),
             datatype=self._text(node, "datatype"),
             allowed=tuple(self._listed(listed)) if listed is not None else None,
             node=inner[0] if inner and not kinds else None,

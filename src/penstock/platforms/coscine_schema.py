@@ -231,7 +231,7 @@ class CoscineSchema:
             if short == "anyURI":
                 bad = not _IRI.fullmatch(text)
             if not bad:
-                return literal.n3(), None
+                return literal.n3(), _out_of_bounds(one, text)
         example = f", as in {_EXAMPLES[short]}" if short in _EXAMPLES else ""
         return "", f"{text!r} is no {short}{example}"
 
@@ -338,6 +338,21 @@ class _Node:
 def _chain(one: Field) -> list[Field]:
     """The field and those above it, outermost first."""
     return [*(_chain(one.above) if one.above is not None else ()), one]
+
+
+def _out_of_bounds(one: Field, text: str) -> str | None:
+    """Why a number is too small or too large; bounds of what is no number are the server's."""
+    if one.lowest is None and one.highest is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if one.lowest is not None and number < one.lowest:
+        return f"{text} is less than {one.lowest:g}"
+    if one.highest is not None and number > one.highest:
+        return f"{text} is more than {one.highest:g}"
+    return None
 
 
 def _turtle_fault(text: str) -> str | None:
