@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import penstock
+from datameta_proxy import Break, DataMetaProxy, proxy_to
+from datameta_server import DataMetaServer
 from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
 from penstock.simulators.coscine import Coscine, CoscineSettings
 
@@ -107,7 +109,8 @@ class Bench(ABC):
         return root
 
 
-Open: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Bench]]
+Open: TypeAlias = Callable[..., AbstractAsyncContextManager[Bench]]
+"""Called with a home, and as `server` what `NEEDS` names."""
 
 
 class SevenBridgesBench(Bench):
@@ -211,8 +214,68 @@ async def coscine(home: Path) -> AsyncIterator[Bench]:
         yield CoscineBench(home, sim)
 
 
+class DataMetaBench(Bench):
+    """The real server. Files there are never replaced, nor deleted once they were fetched."""
+
+    profile = "datameta"
+    remote = "datameta:"
+    folders = False
+    parts_up = False
+    overwrites = False
+
+    def __init__(self, home: Path, server: DataMetaServer, proxy: DataMetaProxy) -> None:
+        super().__init__(home)
+        self._server = server
+        self._proxy = proxy
+        self._token = server.fresh_token()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "PENSTOCK_DATAMETA_ENDPOINT": self._proxy.root,
+            "PENSTOCK_DATAMETA_TOKEN": self._token,
+        }
+
+    def seed(self, path: str, content: bytes) -> None:
+        self._server.store(path, content, self._token)
+
+    def remove(self, path: str) -> None:
+        for file_id, file in self._server.pending(self._token).items():
+            if file["name"] == path:
+                self._server.ask("DELETE", f"/files/{file_id}", token=self._token)
+
+    def there(self) -> dict[str, str]:
+        pending = self._server.pending(self._token).values()
+        return {file["name"]: file["checksum"] for file in pending}
+
+    def requests(self) -> int:
+        return len(self._proxy.log)
+
+    def violations(self) -> list[object]:
+        return list(self._proxy.keys_told)
+
+    def refused(self) -> int:
+        return sum(status == 401 for _, _, status in self._proxy.log)
+
+    def flip_a_bit(self) -> None:
+        self._proxy.breaks.append(Break("GET", "/download/", "flip_answer"))
+
+    def takes(self, name: str) -> bool:
+        return name.isascii() or len(name.encode("latin-1", "ignore")) == len(name)
+
+
+@asynccontextmanager
+async def datameta(home: Path, server: DataMetaServer) -> AsyncIterator[Bench]:
+    async with proxy_to(server.root) as proxy:
+        yield DataMetaBench(home, server, proxy)
+
+
+# What a bench needs that lives as long as the tests do: the fixture's name.
+NEEDS = {"datameta": "datameta_server"}
+
 BENCHES: dict[str, Open] = {
     "sevenbridges": seven_bridges,
     "coscine": coscine,
+    "datameta": datameta,
     "coscine_s3": coscine_s3,
 }

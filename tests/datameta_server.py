@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,16 +91,21 @@ from datameta.models.meta import Base
 Base.metadata.create_all(get_engine(get_settings(sys.argv[1], "app:main")))
 """
 
-# A second user, in another group: for what one's own group may see.
-_USER = """
+# A second user, in another group, for what one's own group may see; and users each in a group of
+# their own, for tests that must begin with nothing there: a file that a download URL was ever
+# given for cannot be deleted.
+FRESH = 60
+_USERS = """
 import sys, bcrypt
 from plaster import get_settings
 from datameta.models import Group, User, get_engine, get_session_factory
 db = get_session_factory(get_engine(get_settings(sys.argv[1], "app:main")))()
-group = Group(name="Other Group", site_id="DMG-00000002")
-db.add(User(email="other@localhost", fullname="Other User", group=group, enabled=True,
-    site_id="DMU-00000002", site_admin=False, group_admin=False, site_read=False,
-    pwhash=bcrypt.hashpw(sys.argv[2].encode(), bcrypt.gensalt(4)).decode()))
+pwhash = bcrypt.hashpw(sys.argv[2].encode(), bcrypt.gensalt(4)).decode()
+for number, name in enumerate(sys.argv[3:], 2):
+    group = Group(name=f"Group of {name}", site_id=f"DMG-{number:08}")
+    db.add(User(email=f"{name}@localhost", fullname=f"User {name}", group=group, enabled=True,
+        site_id=f"DMU-{number:08}", site_admin=False, group_admin=False, site_read=False,
+        pwhash=pwhash))
 db.commit()
 db.close()
 """
@@ -166,6 +172,7 @@ class DataMetaServer:
     token: str = KEY
     other_token: str = ""
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _fresh: Iterator[int] = field(default_factory=lambda: iter(range(FRESH)))
 
     @property
     def root(self) -> str:
@@ -217,11 +224,20 @@ class DataMetaServer:
         init = [str(venv / "bin/initialize_datameta_db"), "-c", str(ini), "-un", "Admin"]
         init += ["-ue", "admin@localhost", "-up", "Adm1n-Passw0rd!x", "-g", "Test Group"]
         _run([*init, "-ak", KEY], **plain)
-        _run([interpreter, "-c", _USER, str(ini), OTHER_KEY_PASSWORD], **plain)
+        names = ["other", *(f"fresh{number}" for number in range(FRESH))]
+        _run([interpreter, "-c", _USERS, str(ini), OTHER_KEY_PASSWORD, *names], **plain)
         self._spawn([str(venv / "bin/pserve"), str(ini)], plain)
         self._wait(lambda: self.ask("GET", "/server")[0] == 200)
-        login = {"email": "other@localhost", "password": OTHER_KEY_PASSWORD, "label": "tests"}
-        self.other_token = self.ask("POST", "/keys", login, token="none")[1]["token"]
+        self.other_token = self._key_of("other")
+
+    def _key_of(self, name: str) -> str:
+        login = {"email": f"{name}@localhost", "password": OTHER_KEY_PASSWORD, "label": "tests"}
+        token: str = self.ask("POST", "/keys", login, token="none")[1]["token"]
+        return token
+
+    def fresh_token(self) -> str:
+        """The key of a user who has nothing there, in a group of their own."""
+        return self._key_of(f"fresh{next(self._fresh)}")
 
     def _spawn(self, command: list[str], options: dict[str, Any]) -> None:
         with (self.state / f"{Path(command[0]).name}.log").open("wb") as log:
@@ -259,13 +275,31 @@ class DataMetaServer:
         self._processes.clear()
         shutil.rmtree(self.state, ignore_errors=True)
 
-    def pending(self) -> dict[str, dict[str, Any]]:
-        """The admin's own files that are confirmed and not submitted, by id."""
-        files = self.ask("GET", "/ui/pending", above="/api")[1]["files"]
+    def store(self, name: str, content: bytes, token: str | None = None) -> str:
+        """The id of a file that stands on the server, sent by nothing of ours."""
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        announced = self.ask("POST", "/files", {"name": name, "checksum": digest}, token)[1]
+        head = '--b\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
+        form = urllib.request.Request(  # noqa: S310 - loopback
+            announced["urlToUpload"],
+            data=head.encode() + content + b"\r\n--b--\r\n",
+            headers={
+                "Content-Type": "multipart/form-data; boundary=b",
+                **announced["requestHeaders"],
+            },
+        )
+        with urllib.request.urlopen(form, timeout=60):  # noqa: S310 - loopback
+            file_id: str = announced["id"]["uuid"]
+        assert self.ask("PUT", f"/files/{file_id}", {"contentUploaded": True}, token)[0] == 200
+        return file_id
+
+    def pending(self, token: str | None = None) -> dict[str, dict[str, Any]]:
+        """A user's own files that are confirmed and not submitted, by id."""
+        files = self.ask("GET", "/ui/pending", token=token, above="/api")[1]["files"]
         return {file["id"]["uuid"]: file for file in files}
 
     def delete_pending(self) -> None:
-        """None is left, but those that a download URL was ever given for (*observed*: 500)."""
+        """None of the admin's is left, but those that a download URL was given for: 500."""
         left = list(self.pending())
         if left and self.ask("POST", "/rpc/delete-files", {"fileIds": left})[0] != 204:
             for file_id in left:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 import penstock
 from datameta_server import DataMetaServer
 from penstock.core.errors import LocationError
-
-
-async def stored(server: DataMetaServer, name: str, content: bytes) -> str:
-    """The id of a file that stands on the server, sent by nothing of ours."""
-    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    announced = server.ask("POST", "/files", {"name": name, "checksum": digest})[1]
-    form = aiohttp.FormData()
-    form.add_field("file", content, filename=name)
-    async with aiohttp.ClientSession() as session:
-        url, headers = announced["urlToUpload"], announced["requestHeaders"]
-        async with session.post(url, data=form, headers=headers) as answer:
-            assert answer.status == 204
-    file_id: str = announced["id"]["uuid"]
-    assert server.ask("PUT", f"/files/{file_id}", {"contentUploaded": True})[0] == 200
-    return file_id
 
 
 @pytest.fixture
@@ -43,7 +26,7 @@ async def test_a_file_fetched_by_its_id_is_verified_by_the_platforms_md5(
     datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
 ) -> None:
     content = bytes(range(256)) * 1000
-    file_id = await stored(datameta_server, "down.bin", content)
+    file_id = datameta_server.store("down.bin", content)
     report = await penstock.copy(f"datameta:{file_id}", f"{tmp_path}/here/", environ=environ)
     (line,) = report.lines()
     assert (line.status, line.verified_by) == ("verified", "platform-digest")
@@ -56,7 +39,7 @@ async def test_nothing_is_sent_to_an_id_or_to_submissions(
     datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_bytes(b"a")
-    file_id = await stored(datameta_server, "there.bin", b"there")
+    file_id = datameta_server.store("there.bin", b"there")
     with pytest.raises(LocationError, match="send to the profile alone"):
         await penstock.copy(str(tmp_path / "a"), "datameta:submissions", environ=environ)
     with pytest.raises(penstock.UsageError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -14,6 +16,8 @@ from datameta_proxy import Break, DataMetaProxy, proxy_to
 from datameta_server import DataMetaServer
 from penstock.core.events import Note
 from penstock.core.report import Line
+
+Pending: TypeAlias = Callable[[], dict[str, dict[str, Any]]]
 
 
 def md5(content: bytes) -> str:
@@ -24,19 +28,28 @@ def md5(content: bytes) -> str:
 async def proxy(datameta_server: DataMetaServer) -> AsyncIterator[DataMetaProxy]:
     async with proxy_to(datameta_server.root) as opened:
         yield opened
-        datameta_server.delete_pending()
 
 
 @pytest.fixture
-def environ(
-    datameta_server: DataMetaServer, proxy: DataMetaProxy, tmp_path: Path
-) -> dict[str, str]:
+def token(datameta_server: DataMetaServer) -> str:
+    """The key of a user who has sent nothing yet."""
+    return datameta_server.fresh_token()
+
+
+@pytest.fixture
+def pending(datameta_server: DataMetaServer, token: str) -> Pending:
+    """What the user has sent and not submitted, by id."""
+    return functools.partial(datameta_server.pending, token)
+
+
+@pytest.fixture
+def environ(token: str, proxy: DataMetaProxy, tmp_path: Path) -> dict[str, str]:
     return {
         "HOME": str(tmp_path),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "PENSTOCK_DATAMETA_ENDPOINT": proxy.root,
-        "PENSTOCK_DATAMETA_TOKEN": datameta_server.token,
+        "PENSTOCK_DATAMETA_TOKEN": token,
     }
 
 
@@ -54,6 +67,7 @@ def by_name(report: penstock.Report) -> dict[str, Line]:
 
 async def test_a_file_takes_three_requests_an_empty_one_two_and_is_proved_by_the_platform(
     datameta_server: DataMetaServer,
+    token: str,
     proxy: DataMetaProxy,
     environ: dict[str, str],
     tmp_path: Path,
@@ -67,7 +81,7 @@ async def test_a_file_takes_three_requests_an_empty_one_two_and_is_proved_by_the
         line = lines[name]
         assert (line.status, line.verified_by) == ("verified", "platform-digest")
         assert line.destination == f"datameta:{line.id}"
-        there = datameta_server.ask("GET", f"/files/{line.id}")[1]
+        there = datameta_server.ask("GET", f"/files/{line.id}", token=token)[1]
         assert (there["name"], there["checksum"]) == (name, md5(held))
         assert there["contentUploaded"]
     before = len(proxy.log)
@@ -80,7 +94,7 @@ async def test_a_file_takes_three_requests_an_empty_one_two_and_is_proved_by_the
 
 
 async def test_bytes_that_arrive_wrong_are_sent_once_more(
-    datameta_server: DataMetaServer,
+    pending: Pending,
     proxy: DataMetaProxy,
     environ: dict[str, str],
     tmp_path: Path,
@@ -91,11 +105,11 @@ async def test_bytes_that_arrive_wrong_are_sent_once_more(
     (line,) = report.lines()
     assert (line.status, line.verified_by) == ("verified", "platform-digest")
     assert proxy.count("POST", "/upload/") == 2
-    assert list(datameta_server.pending()) == [line.id]
+    assert list(pending()) == [line.id]
 
 
 async def test_bytes_that_arrive_wrong_twice_fail_with_both_digests_and_nothing_is_left(
-    datameta_server: DataMetaServer,
+    pending: Pending,
     proxy: DataMetaProxy,
     environ: dict[str, str],
     tmp_path: Path,
@@ -110,11 +124,11 @@ async def test_bytes_that_arrive_wrong_twice_fail_with_both_digests_and_nothing_
     assert line.error["message"].count(md5(content)) == 2
     assert proxy.count("POST", "/upload/") == 2
     assert proxy.count("DELETE", "/files/") == 1
-    assert not datameta_server.pending()
+    assert not pending()
 
 
 async def test_a_lost_announce_is_made_anew_and_what_may_be_left_is_said_once(
-    datameta_server: DataMetaServer,
+    pending: Pending,
     proxy: DataMetaProxy,
     environ: dict[str, str],
     tmp_path: Path,
@@ -131,7 +145,7 @@ async def test_a_lost_announce_is_made_anew_and_what_may_be_left_is_said_once(
     assert report.summary.verified == 2
     assert len(said) == 1
     assert "may be left" in said[0]
-    assert len(datameta_server.pending()) == 2
+    assert len(pending()) == 2
 
 
 async def test_a_lost_confirmation_is_asked_about_and_nothing_is_sent_again(
@@ -147,7 +161,7 @@ async def test_a_lost_confirmation_is_asked_about_and_nothing_is_sent_again(
 
 
 async def test_what_a_dead_run_announced_is_deleted_and_announced_anew(
-    datameta_server: DataMetaServer,
+    pending: Pending,
     proxy: DataMetaProxy,
     environ: dict[str, str],
     tmp_path: Path,
@@ -161,11 +175,11 @@ async def test_what_a_dead_run_announced_is_deleted_and_announced_anew(
     assert line.status == "verified"
     assert proxy.count("DELETE", "/files/") == 1
     assert proxy.count("POST", "/v1/files$") == 2
-    assert list(datameta_server.pending()) == [line.id]
+    assert list(pending()) == [line.id]
 
 
 async def test_what_a_dead_run_sent_is_confirmed_and_not_sent_again(
-    datameta_server: DataMetaServer,
+    pending: Pending,
     proxy: DataMetaProxy,
     environ: dict[str, str],
     tmp_path: Path,
@@ -178,7 +192,7 @@ async def test_what_a_dead_run_sent_is_confirmed_and_not_sent_again(
     (line,) = report.lines()
     assert (line.status, line.bytes_sent) == ("verified", 0)
     assert proxy.count("POST", "/v1/files$") == 1
-    assert list(datameta_server.pending()) == [line.id]
+    assert list(pending()) == [line.id]
 
 
 async def test_what_a_dead_run_confirmed_is_adopted(
@@ -204,7 +218,7 @@ async def test_a_lost_ledger_sends_nothing_twice_pending_or_submitted(
     root = tree(tmp_path, {"sent.bin": b"submitted", "other.bin": b"pending"})
     first = await penstock.copy(f"{root}/", "datameta:", environ=environ, state=tmp_path / "one")
     ids = {name: line.id for name, line in by_name(first).items()}
-    submit(datameta_server, "sent.bin", ids["sent.bin"])
+    submit(datameta_server, environ["PENSTOCK_DATAMETA_TOKEN"], "sent.bin", ids["sent.bin"])
     announced = proxy.count("POST", "")
     again = await penstock.copy(f"{root}/", "datameta:", environ=environ, state=tmp_path / "two")
     assert again.summary.skipped == 2
@@ -216,7 +230,7 @@ async def test_a_lost_ledger_sends_nothing_twice_pending_or_submitted(
     assert by_name(report)["sent.bin"].id != ids["sent.bin"]
 
 
-def submit(server: DataMetaServer, name: str, file_id: str | None) -> None:
+def submit(server: DataMetaServer, token: str, name: str, file_id: str | None) -> None:
     """The file is submitted, as the web form would."""
     column = {
         "name": "TheFile",
@@ -234,22 +248,22 @@ def submit(server: DataMetaServer, name: str, file_id: str | None) -> None:
     }
     status, told = server.ask("POST", "/metadata", column)
     assert status == 200, told
-    status, made = server.ask("POST", "/metadatasets", {"record": {"TheFile": name}})
+    status, made = server.ask("POST", "/metadatasets", {"record": {"TheFile": name}}, token)
     assert status == 200, made
     body = {"metadatasetIds": [made["id"]["uuid"]], "fileIds": [file_id], "label": None}
-    status, told = server.ask("POST", "/submissions", body)
+    status, told = server.ask("POST", "/submissions", body, token)
     assert status == 200, told
 
 
 async def test_files_of_one_name_go_side_by_side_and_the_same_content_once(
-    datameta_server: DataMetaServer,
+    pending: Pending,
     environ: dict[str, str],
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path, {"x/n.txt": b"one", "y/n.txt": b"another", "z/n.txt": b"one"})
     report = await penstock.copy(f"{root}/", "datameta:", environ=environ)
     assert (report.summary.verified, report.summary.skipped) == (2, 1)
-    assert sorted(file["name"] for file in datameta_server.pending().values()) == ["n.txt"] * 2
+    assert sorted(file["name"] for file in pending().values()) == ["n.txt"] * 2
     again = await penstock.copy(f"{root}/", "datameta:", environ=environ)
     assert again.summary.skipped == 3
 
@@ -264,7 +278,7 @@ async def test_a_name_the_server_could_not_serve_is_refused_before_it_is_announc
 
 
 async def test_a_manifest_names_files_and_a_report_keeps_their_names(
-    datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
+    pending: Pending, environ: dict[str, str], tmp_path: Path
 ) -> None:
     root = tree(tmp_path, {"a": b"1"})
     table = root.parent / "table.csv"
@@ -273,17 +287,17 @@ async def test_a_manifest_names_files_and_a_report_keeps_their_names(
         "datameta:", manifest=table, environ=environ, report=tmp_path / "r.jsonl"
     )
     (line,) = report.lines()
-    assert datameta_server.pending()[line.id or ""]["name"] == "renamed.txt"
+    assert pending()[line.id or ""]["name"] == "renamed.txt"
     again = await penstock.copy("datameta:", manifest=tmp_path / "r.jsonl", environ=environ)
     assert again.summary.skipped == 1
     assert next(again.lines()).id == line.id
 
 
 async def test_many_small_files_go_without_a_failure_however_many_transactions_conflict(
-    datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
+    pending: Pending, datameta_server: DataMetaServer, environ: dict[str, str], tmp_path: Path
 ) -> None:
     root = tree(tmp_path, {f"{number:03}.txt": b"%d" % number for number in range(200)})
     environ["PENSTOCK_DATAMETA_ENDPOINT"] = datameta_server.endpoint
     report = await penstock.copy(f"{root}/", "datameta:", environ=environ)
     assert (report.summary.verified, report.summary.failed) == (200, 0)
-    assert len(datameta_server.pending()) == 200
+    assert len(pending()) == 200

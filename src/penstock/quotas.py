@@ -100,7 +100,8 @@ class QuotaUse:
 
     `limit` is the N in force: the share, less what refusals and other users of the key took. Of
     it `spent` are answered and held for `window_s`, `in_flight` not answered, `left` could be sent
-    now. `gate` is what the platform's own count leaves, None where it says nothing. `next_free_s`
+    now. Not `rationed`: the platform has no quota, and the number is one that nothing reaches.
+    `gate` is what the platform's own count leaves, None where it says nothing. `next_free_s`
     is how long until more may be sent, None where nothing is held or an answer must come first.
     `closed_until` and `token_refused_at` are epoch seconds. `spenders` have the quota open now.
     """
@@ -108,6 +109,7 @@ class QuotaUse:
     profile: str
     endpoint: str
     quota: int
+    rationed: bool
     window_s: float
     share: float
     limit: int
@@ -161,10 +163,11 @@ async def quota_use(
             seen = await store.seen(key, terms, profile=name, token=fingerprint)
         finally:
             await store.aclose()
-    return _use(seen, profile, endpoint, terms)
+    rationed = traits.rationed or profile.quota is not None
+    return _use(seen, profile, endpoint, terms, rationed=rationed)
 
 
-def _use(seen: Seen, profile: Profile, endpoint: str, terms: Terms) -> QuotaUse:
+def _use(seen: Seen, profile: Profile, endpoint: str, terms: Terms, *, rationed: bool) -> QuotaUse:
     now_ns, count, standing = seen.now_ns, seen.count, seen.standing
     standing.advance(now_ns, count, terms)
     gate = standing.left(count, now_ns, terms)
@@ -184,6 +187,7 @@ def _use(seen: Seen, profile: Profile, endpoint: str, terms: Terms) -> QuotaUse:
         profile=profile.name,
         endpoint=endpoint,
         quota=terms.quota,
+        rationed=rationed,
         window_s=terms.window_ns / NS_PER_S,
         share=terms.share,
         limit=limit,

@@ -163,7 +163,9 @@ async def _list_folder(
 
     def where(id_: str, name: str) -> str:
         written = escape(name) if surveyor.traits.escapes_names else name
-        return f"{profile}:id={id_}" if by_id else f"{base}/{written}"
+        if by_id:
+            return f"{profile}:id={id_}"
+        return f"{base}{written}" if base.endswith(":") else f"{base}/{written}"
 
     try:
         async for files, folders in surveyor.pages_of(place):
@@ -177,7 +179,8 @@ async def _list_folder(
                     with suppress(LocationError):
                         await _list_folder(surveyor, below, there, take, recursive=True)
             for file in files:
-                there = where(file.id, file.name)
+                unique = surveyor.traits.unique_names
+                there = where(file.id, file.name) if unique else f"{profile}:{file.id}"
                 take(Entry("file", there, file.name, file.id, file.size, file.modified))
     except Refused as refused:
         await surveyor.forget(place)

@@ -39,7 +39,8 @@ class Plan:
     """What a copy would do. Sizes in bytes, times in seconds.
 
     `api_requests` are those the copy would send from now on, `spent` those this plan has. `binds`
-    says whether quota or bandwidth decides the time.
+    says whether quota or bandwidth decides the time. Not `rationed`: the platform has no quota, and
+    the number is one that nothing reaches.
     """
 
     profile: str
@@ -53,6 +54,7 @@ class Plan:
     metadata: int
     windows: int
     quota: int
+    rationed: bool
     window_s: float
     seconds: float
     quota_s: float
@@ -172,6 +174,7 @@ async def plan(
         metadata=metadata_requests,
         windows=time.windows,
         quota=quota,
+        rationed=traits.rationed or session.profile.quota is not None,
         window_s=window_s,
         seconds=time.seconds,
         quota_s=time.quota_s,

@@ -77,10 +77,10 @@ def _cells(use: QuotaUse) -> tuple[str, ...]:
     """One profile's line."""
     return (
         use.profile,
-        f"{use.quota:,} per {format_duration(use.window_s)}",
+        f"{use.quota:,} per {format_duration(use.window_s)}" if use.rationed else "no quota",
         f"{use.spent:,}",
         f"{use.in_flight:,}",
-        f"{use.left:,}",
+        f"{use.left:,}" if use.rationed else "-",
         "-" if use.gate is None else f"{use.gate:,} left",
         "-" if use.next_free_s is None else f"in {format_duration(use.next_free_s)}",
         ", ".join(_names(use)) or "nobody",

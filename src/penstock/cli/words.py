@@ -160,11 +160,14 @@ def of_plan(plan: Mapping[str, object], profile: str) -> Iterator[str]:
     of_these = f" (of these {', '.join(parts)})" if parts else ""
     yield f"requests    {counted(number('api_requests'), 'API request')} to {profile}{of_these}"
     share = f"{number('quota'):,}/{format_duration(real('window_s'))}"
-    yield f"quota       {counted(number('windows'), 'window')} of {share}"
+    windows = f"{counted(number('windows'), 'window')} of {share}"
+    yield f"quota       {windows if plan['rationed'] else 'no quota'}"
     yield f"time        about {format_duration(real('seconds'))}"
     known = "as measured before" if plan["rate_is_measured"] else "an assumption, never measured"
     rate = f"{format_size(number('rate'))}/s ({known})"
-    if plan["binds"] == "quota":
+    if not plan["rationed"]:
+        yield f"binds       bandwidth, and what the server bears; {rate}"
+    elif plan["binds"] == "quota":
         yield (
             f"binds       the quota ({format_duration(real('quota_s'))}); bandwidth would allow "
             f"{format_duration(real('bandwidth_s'))} at {rate}"
