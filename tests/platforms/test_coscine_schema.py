@@ -35,7 +35,8 @@ PROFILE = (
     [ sh:path ex:mode ; sh:order 3 ; sh:in ( "raw" "cooked" ) ; sh:name "Mode"@en, "Modus"@de ],
     [ sh:path dcterms:creator ; sh:order 4 ; sh:node <https://purl.org/coscine/ap/person/> ;
       sh:name "Creator"@en, "Ersteller"@de ],
-    [ sh:path ex:count ; sh:order 5 ; sh:datatype xsd:integer ; sh:minInclusive 1 ; sh:maxInclusive 9 ;
+    [ sh:path ex:count ; sh:order 5 ; sh:datatype xsd:integer ;
+      sh:minInclusive 1 ; sh:maxInclusive 9 ;
       sh:name "Count"@en, "Anzahl"@de ] .
 """
 )
