@@ -72,6 +72,31 @@ async def test_what_stands_for_a_folder_is_no_file_and_odd_keys_come_down(s3: S3
     )
 
 
+async def test_one_run_fetches_from_a_bucket_and_from_the_api(s3: S3Bench) -> None:
+    """By name, by prefix, and beside a resource that Coscine carries itself."""
+    s3.seed("x/y/a", b"in the bucket")
+    s3.seed("x/b", b"too")
+    s3.sim.add_file("web.txt", b"on the web")
+    web = f"coscine:{s3.sim.project}/{s3.sim.resource}/"
+    report = await s3.copy("coscine:demo/in-s3/x/", web, f"{s3.home}/to/")
+    assert (report.exit_code, report.summary.verified) == (0, 3)
+    found = local(s3.home / "to")
+    assert found == md5s(
+        {
+            "x/y/a": b"in the bucket",
+            "x/b": b"too",
+            f"{s3.sim.resource}/web.txt": b"on the web",
+        }
+    )
+
+
+async def test_a_resource_of_datastorage_nrw_goes_straight_to_its_bucket_too(s3: S3Bench) -> None:
+    nrw = s3.sim.add_resource("nrw", general_type="dsnrws3", reserved=1 << 40)
+    s3.sim.at(nrw).bucket = s3.server.bucket
+    report = await s3.copy(f"{s3.tree({'a': b'abc'})}/", f"coscine:{s3.sim.project}/{nrw}/")
+    assert (report.summary.verified, s3.asked().count("PUT")) == (1, 1)
+
+
 # -- proof ---------------------------------------------------------------------------------
 
 
@@ -189,6 +214,26 @@ async def test_what_is_archived_or_full_is_told_before_anything_moves(s3: S3Benc
     with pytest.raises(RunStopped, match="archived"):
         await s3.copy(f"{root}/", f"{s3.remote}/")
     assert s3.there() == {}
+
+
+async def test_metadata_goes_through_the_api_and_the_bytes_do_not(s3: S3Bench) -> None:
+    s3.sim.at(s3.resource).profile = "https://example.org/ap/microscopy/"
+    files = {"a.tif": b"abc", "d/b.tif": b"def"}
+    table = s3.home / "table.csv"
+    head = "path;Titel;Ersteller;Erstelldatum;Fachgebiet"
+    table.write_text(f"{head}\n*.tif;Alle;Ada;2026-01-02;Informatik\n", encoding="utf-8")
+    root = s3.tree(files)
+    report = await s3.copy(f"{root}/", f"{s3.remote}/", metadata=table)
+    assert [(each.status, each.metadata) for each in report.lines()] == [("verified", "stored")] * 2
+    assert s3.there() == md5s(files)
+    assert len(s3.sim.calls("PUT", "/metadata/content")) == 2
+    assert s3.sim.calls("POST") == []
+    table.write_text(f"{head}\n*.tif;Neu;Ada;2026-01-02;Informatik\n", encoding="utf-8")
+    again = await s3.copy(f"{root}/", f"{s3.remote}/", metadata=table)
+    assert {each.metadata for each in again.lines()} == {"stored"}
+    assert sum(each.bytes_sent for each in again.lines()) == 0
+    assert '"Neu"' in s3.sim.metadata(s3.resource)["d/b.tif"]
+    assert s3.asked().count("PUT") == 2
 
 
 # -- resuming ------------------------------------------------------------------------------

@@ -18,11 +18,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from penstock.core.errors import AnswerUnusable, UsageError
-from penstock.core.model import Request
-from penstock.engine.files import Digests, hop, reading
+from penstock.core.model import MIB, FileSlice, Request
+from penstock.engine.files import Digests, digest_slice, hop, reading, source_error
 from penstock.platforms.handing import Key
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+# What is digested without a chance to be interrupted: some milliseconds.
+_SHORT = 4 * MIB
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
@@ -92,7 +94,13 @@ class Keys:
 
 
 async def _digests(request: Request, names: set[str]) -> Mapping[str, str]:
-    """Digests of the whole body, read once ahead of its sending."""
+    """Digests of the whole body, read once ahead of its sending; a short one in a single hop."""
+    match request.body:
+        case (FileSlice() as only,) if names and only.length <= _SHORT:
+            try:
+                return await hop(digest_slice, only.path, only.offset, only.length, names)
+            except OSError as error:
+                raise source_error(error, only.path) from error
     digests = Digests(names)
     for piece in request.body if names else ():
         if isinstance(piece, bytes):
