@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.metadata import Column, Values, read_metadata
@@ -16,11 +16,13 @@ def read(lines: list[str]) -> dict[str, Values]:
     return {row.path or "": row.values for row in read_metadata(decode_lines([text]))}
 
 
+@settings(deadline=None)  # how fast it is here says nothing
 @given(ROWS)
 def test_a_table_that_was_written_is_read_as_it_was(rows: dict[str, Values]) -> None:
     assert read(list(csv_of(rows.items()))) == rows
 
 
+@settings(deadline=None)  # how fast it is here says nothing
 @given(ROWS)
 def test_json_lines_that_were_written_are_read_as_they_were(rows: dict[str, Values]) -> None:
     assert read([json_of(path, values) + "\n" for path, values in rows.items()]) == rows
