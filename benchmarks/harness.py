@@ -20,7 +20,7 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from penstock.simulators import SevenBridges, SevenBridgesSettings
+from penstock.simulators import Coscine, CoscineSettings, SevenBridges, SevenBridgesSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -48,13 +48,14 @@ class Ran:
 class World:
     """A simulator, and a home of its own for its clients."""
 
-    def __init__(self, sim: SevenBridges, home: Path, quota: str) -> None:
-        self.sim = sim
+    def __init__(self, sim: SevenBridges | Coscine, home: Path, quota: str) -> None:
+        self.sim: Any = sim
         self.home = home
+        profile = "COSCINE" if isinstance(sim, Coscine) else "CAVATICA"
         self.environ = self.kept(home) | {
-            "PENSTOCK_CAVATICA_ENDPOINT": sim.endpoint,
-            "PENSTOCK_CAVATICA_TOKEN": sim.token,
-            "PENSTOCK_CAVATICA_QUOTA": quota,
+            f"PENSTOCK_{profile}_ENDPOINT": sim.endpoint,
+            f"PENSTOCK_{profile}_TOKEN": sim.token,
+            f"PENSTOCK_{profile}_QUOTA": quota,
         }
 
     @staticmethod
@@ -76,7 +77,7 @@ class World:
     @property
     def requests(self) -> int:
         """API requests accepted so far."""
-        return self.sim.quota.accepted
+        return int(self.sim.quota.accepted)
 
     def body_bytes(self) -> tuple[int, int]:
         """File bytes the storage has received, and sent, so far."""
@@ -141,6 +142,19 @@ def world(quota: tuple[int, float] = (WIDE_OPEN, 300.0), **settings: Any) -> Ite
         tempfile.TemporaryDirectory(prefix="penstock-benchmark-") as home,
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(SevenBridges(chosen)) as sim,
+    ):
+        yield World(sim, Path(home), f"{limit}/{window_s:g}s")
+
+
+@contextlib.contextmanager
+def coscine_world(quota: tuple[int, float] = (WIDE_OPEN, 60.0), **settings: Any) -> Iterator[World]:  # noqa: ANN401
+    """A simulated Coscine with this quota and these settings; everything goes at the end."""
+    limit, window_s = quota
+    chosen = CoscineSettings(quota=limit, window_s=window_s, **settings)
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-benchmark-") as home,
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Coscine(chosen)) as sim,
     ):
         yield World(sim, Path(home), f"{limit}/{window_s:g}s")
 

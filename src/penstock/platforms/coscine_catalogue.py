@@ -146,7 +146,7 @@ class Catalogue:
             return None  # Who may not write sees no keys to write with.
         role = yield from self.role(resource.project)
         if role is not None and role.lower() in _READS_ONLY:
-            return f"this token's owner is a {role} in the project, and may read only"
+            return f"this token's owner is a {role.lower()} in the project, and may read only"
         if resource.type and resource.type not in HOLDS_FILES and resource.type_id is not None:
             path = f"/resource-types/types/{quote(resource.type_id, safe='')}"
             kind = yield from self._asked(path, "resource type")
