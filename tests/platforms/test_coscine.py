@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import (
@@ -65,8 +65,8 @@ GIB_UNIT = "https://qudt.org/vocab/unit/GibiBYTE"
 BYTE_UNIT = "https://qudt.org/vocab/unit/BYTE"
 
 
-def coscine(**settings: str) -> Coscine:
-    return Coscine(ENDPOINT, settings)
+def coscine(**chosen: str) -> Coscine:
+    return Coscine(ENDPOINT, chosen)
 
 
 def run(flow: Flow[T], script: Sequence[Line]) -> T:
@@ -144,6 +144,7 @@ def test_a_location_without_a_resource_names_nothing(text: str) -> None:
         coscine().place(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1))
 def test_any_name_below_a_resource_is_read_as_it_was_escaped(names: list[str]) -> None:
     place = coscine().place("/".join(["p", "r", *(escape(name) for name in names)]))
@@ -307,10 +308,10 @@ def test_a_path_is_encoded_twice_where_a_setting_says_so_and_read_by_one_encodin
     run(platform.delete_file(f"{IN}/dir/a b.txt"), [(gone, answer(status=204))])
 
 
-@pytest.mark.parametrize("settings", [{"endpoint": "legacy"}, {"endpoints": "old"}])
-def test_a_setting_that_is_none_is_refused(settings: dict[str, str]) -> None:
+@pytest.mark.parametrize("chosen", [{"endpoint": "legacy"}, {"endpoints": "old"}])
+def test_a_setting_that_is_none_is_refused(chosen: dict[str, str]) -> None:
     with pytest.raises(ProfileError):
-        Coscine(ENDPOINT, settings)
+        Coscine(ENDPOINT, chosen)
 
 
 # -- what may be done -------------------------------------------------------------------------
@@ -717,6 +718,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_no_answer_makes_anything_but_a_value_or_an_error_of_ours(value: object) -> None:
     response = answer(body=json.dumps(value).encode())
