@@ -153,7 +153,6 @@ class DataMeta(RecordFlows):
             what,
             status=status,
             retry=status in TRANSIENT,
-            queue_full=status == 500,  # noqa: PLR2004
             undone=status == 500 and own,  # noqa: PLR2004
         )
 
