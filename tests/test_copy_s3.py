@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 import penstock
 from benches import md5
 from penstock.core.errors import RunStopped
+from penstock.core.events import Event, Note
 from penstock.core.model import MIB
 from s3_server import READ, WRITE, S3Request, S3Server
 from s3_world import S3Bench, names, s3_resource
@@ -272,6 +276,33 @@ async def test_a_killed_upload_carries_on_and_a_strangers_stays(s3: S3Bench) -> 
     assert s3.asked().count("PUT part") - sent <= 7 - 3 + 1
     assert s3.there() == md5s({"large": content})
     assert s3.server.open_uploads() == [theirs]
+
+
+async def test_an_upload_whose_creation_was_answered_to_nobody_is_named_and_left(
+    s3: S3Bench,
+) -> None:
+    """It holds no bytes, and nothing tells it from what somebody else is just beginning."""
+    content = os.urandom(11 * MIB)
+    root = s3.tree({"large": content})
+    command = (f"{root}/", f"{s3.remote}/", "--part-size", PARTS)
+    waiting = threading.Event()
+
+    def hold(request: S3Request, body: bytes) -> bytes:
+        if names(request) == "POST uploads":
+            waiting.wait(10)
+        # moto says of every upload that it began in 2010.
+        now = datetime.now(UTC).strftime("<Initiated>%Y-%m-%dT%H:%M:%S.999Z<").encode()
+        return re.sub(rb"<Initiated>[^<]*<", now, body)
+
+    s3.server.spoil = hold
+    await killed(s3, *command, when=lambda: "POST uploads" in s3.asked())
+    waiting.set()
+    (stray,) = s3.server.open_uploads()
+    said: list[Event] = []
+    report = await s3.copy(*command[:2], part_size=PARTS, on_event=said.append)
+    assert line(report).status == "verified", line(report).error
+    assert s3.server.open_uploads() == [stray]
+    assert len([note for note in said if isinstance(note, Note) and "'large'" in note.message]) == 1
 
 
 async def test_a_killed_uploads_parts_go_when_its_source_is_gone(s3: S3Bench) -> None:

@@ -232,7 +232,7 @@ def test_an_upload_id_of_any_kind_comes_back_as_it_was() -> None:
         (
             [
                 (COMPLETE, refused("InternalError", 200)),
-                (PARTS, xml("ListPartsResult")),
+                (PARTS, xml("ListPartsResult", "<UploadId>u/1</UploadId>")),
                 (COMPLETE, completed()),
             ],
             False,
@@ -240,7 +240,7 @@ def test_an_upload_id_of_any_kind_comes_back_as_it_was() -> None:
         (
             [
                 (COMPLETE, AnswerLost("lost")),
-                (PARTS, xml("ListPartsResult")),
+                (PARTS, xml("ListPartsResult", "<UploadId>u/1</UploadId>")),
                 (COMPLETE, completed()),
             ],
             False,

@@ -32,7 +32,7 @@ from penstock.core.errors import (
     RunStopped,
     UsageError,
 )
-from penstock.core.events import Event, RunEnded, RunStarted
+from penstock.core.events import Event, Note, RunEnded, RunStarted
 from penstock.core.globs import Rule, select
 from penstock.core.locations import Local
 from penstock.core.plan import check_part_size
@@ -320,7 +320,7 @@ class _Run:
             self.clock,
             self.choices,
             self.emit,
-            OpenUploads(session.exchange, ledger),
+            OpenUploads(session.exchange, ledger, lambda text: self.emit(Note(text))),
             remote_folders,
         )
 

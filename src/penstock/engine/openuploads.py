@@ -2,13 +2,15 @@
 
 An upload is adopted or aborted only if its place, name, size and part size match an intent, it
 began after that intent was written, and no row of the ledger owns it. A stranger's upload of the
-same name began at another time, or has another size, or is somebody's; it is left alone. Where the
+same name began at another time, or has another size, or is somebody's; it is left alone, and
+named where it might be ours and its size is not told. Where the
 platform is known to choose part sizes itself, theirs says nothing and is not compared.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import anyio
 
@@ -23,7 +25,11 @@ INSISTS = "chooses part sizes"
 class OpenUploads:
     """The caller's own unfinished uploads at one endpoint."""
 
-    def __init__(self, exchange: Exchange, ledger: Ledger) -> None:
+    def __init__(
+        self, exchange: Exchange, ledger: Ledger, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._tell = tell
+        self._named: set[str] = set()
         self._exchange = exchange
         self._ledger = ledger
         self._lock = anyio.Lock()
@@ -53,7 +59,18 @@ class OpenUploads:
                 if described is not None and _matches(described, upload, intent, insists=insists):
                     self._taken.add(upload.id)
                     return described
+                if described is not None and upload.size is described.size is None:
+                    self._name(described)
             return None
+
+    def _name(self, upload: OpenUpload) -> None:
+        """It is said, once, that an upload which may be ours is left: nothing tells that it is."""
+        if upload.id not in self._named:
+            self._named.add(upload.id)
+            self._tell(
+                f"an unfinished upload of {upload.name!r} is open on the platform; whether an "
+                "earlier run began it cannot be told, so it is left as it is"
+            )
 
     async def _list(self) -> list[OpenUpload]:
         listed: list[OpenUpload] = []
