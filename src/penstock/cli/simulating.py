@@ -13,13 +13,26 @@ from penstock.core.errors import Interrupted, UsageError
 from penstock.core.units import parse_quota
 
 # The profile that the line on how to use it names, what is announced last, and what to try.
-_PROFILES = {"coscine": "coscine", "sevenbridges": "cavatica", "surf": "surf"}
-_LAST = {"coscine": "resource", "sevenbridges": "project", "surf": "workspaces"}
+_PROFILES = {
+    "coscine": "coscine",
+    "datameta": "datameta",
+    "sevenbridges": "cavatica",
+    "surf": "surf",
+}
+_LAST = {
+    "coscine": "resource",
+    "datameta": "token",
+    "sevenbridges": "project",
+    "surf": "workspaces",
+}
 _TRY = {
     "coscine": "penstock copy FOLDER {profile}:{project}/{resource}/",
+    "datameta": "penstock copy FOLDER {profile}:",
     "sevenbridges": "penstock copy FOLDER {profile}:{project}/",
     "surf": "penstock workspaces pause --all --profile {profile}",
 }
+
+_WITHOUT_QUOTA = {"datameta"}
 
 
 @click.command()
@@ -44,14 +57,17 @@ def simulate(
     port: int,
     debug: bool,  # noqa: FBT001, ARG001 - its callback has done it
 ) -> int:
-    """Serve PLATFORM on this machine until interrupted: an empty project, or a few workspaces.
+    """Serve PLATFORM on this machine until interrupted: an empty place, or some workspaces.
 
     Prints its endpoint, its token, what it serves, and how to point a profile at it.
     """
+    if quota is not None and platform in _WITHOUT_QUOTA:
+        raise UsageError(f"{platform} has no quota; leave out --quota")
     from penstock import simulators  # noqa: PLC0415 - slow to import
 
     made: dict[str, Callable[..., object]] = {
         "coscine": simulators.CoscineSettings,
+        "datameta": simulators.DataMetaSettings,
         "sevenbridges": simulators.SevenBridgesSettings,
         "surf": simulators.SurfSettings,
     }

@@ -5,6 +5,12 @@ They import nothing of penstock, so that they cannot agree with its mistakes; th
 
 from penstock.simulators.content import Bytes, Content, Joined, Zeros
 from penstock.simulators.coscine import Coscine, CoscineFile, CoscineSettings, S3Place
+from penstock.simulators.datameta import (
+    DataMeta,
+    DataMetaFile,
+    DataMetaSettings,
+    DataMetaSubmission,
+)
 from penstock.simulators.faults import Armed, Fault, Faults
 from penstock.simulators.host import Exchange
 from penstock.simulators.quota import FixedWindow, SlidingWindow, Window
@@ -25,6 +31,10 @@ __all__ = [
     "Coscine",
     "CoscineFile",
     "CoscineSettings",
+    "DataMeta",
+    "DataMetaFile",
+    "DataMetaSettings",
+    "DataMetaSubmission",
     "Exchange",
     "Fault",
     "Faults",

@@ -137,8 +137,10 @@ class Call:
         """Return the whole body; for control calls only."""
         return b"".join([piece async for piece in self.pieces()])
 
-    async def field(self, name: str) -> AsyncIterator[bytes]:
+    async def field(self, name: str, *, with_filename: bool = False) -> AsyncIterator[bytes]:
         """Return a field of a multipart/form-data body as it arrives, at the host's bandwidth.
+
+        with_filename: a field without one is another.
 
         Raises:
             ValueError: the body is no such form, or has no such field.
@@ -150,7 +152,7 @@ class Call:
             async for part in await self.request.multipart():
                 if not isinstance(part, BodyPartReader):
                     break
-                mine = part.name == name
+                mine = part.name == name and not (with_filename and part.filename is None)
                 while piece := await part.read_chunk(self._host.step):
                     self.bytes_in += len(piece)
                     if mine:
