@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import penstock
 from datameta_proxy import Break, DataMetaProxy, proxy_to
 from datameta_server import DataMetaServer
-from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
+from penstock.simulators import DataMeta, Fault, SevenBridges, SevenBridgesSettings
 from penstock.simulators.coscine import Coscine, CoscineSettings
 
 
@@ -270,6 +270,50 @@ async def datameta(home: Path, server: DataMetaServer) -> AsyncIterator[Bench]:
         yield DataMetaBench(home, server, proxy)
 
 
+class SimulatedDataMetaBench(DataMetaBench):
+    """The simulator, bound as the real server is."""
+
+    def __init__(self, home: Path, sim: DataMeta) -> None:
+        Bench.__init__(self, home)
+        self._sim = sim
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "PENSTOCK_DATAMETA_ENDPOINT": self._sim.root,
+            "PENSTOCK_DATAMETA_TOKEN": self._sim.token,
+        }
+
+    def seed(self, path: str, content: bytes) -> None:
+        self._sim.add_file(path, content)
+
+    def remove(self, path: str) -> None:
+        for file_id, file in self._sim.files().items():
+            if file.name == path:
+                self._sim.remove_file(file_id)
+
+    def there(self) -> dict[str, str]:
+        return {file.name: file.md5 for file in self._sim.files().values() if file.confirmed}
+
+    def requests(self) -> int:
+        return len(self._sim.log)
+
+    def violations(self) -> list[object]:
+        return list(self._sim.violations)
+
+    def refused(self) -> int:
+        return sum(each.status == 401 for each in self._sim.log)
+
+    def flip_a_bit(self) -> None:
+        self._sim.faults.add(Fault(kind="flip", method="GET", path="/download/"))
+
+
+@asynccontextmanager
+async def datameta_simulated(home: Path) -> AsyncIterator[Bench]:
+    async with DataMeta() as sim:
+        yield SimulatedDataMetaBench(home, sim)
+
+
 # What a bench needs that lives as long as the tests do: the fixture's name.
 NEEDS = {"datameta": "datameta_server"}
 
@@ -277,5 +321,6 @@ BENCHES: dict[str, Open] = {
     "sevenbridges": seven_bridges,
     "coscine": coscine,
     "datameta": datameta,
+    "datameta_simulated": datameta_simulated,
     "coscine_s3": coscine_s3,
 }
