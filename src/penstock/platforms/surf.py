@@ -164,10 +164,11 @@ class Surf(Fileless):
             raise AnswerUnusable(
                 f"{action} was answered with {response.status} and a body that is not JSON"
             )
-        status = _error_within(said)
-        if status is not None:
+        error = _error_within(said)
+        if error is not None:
+            status, told = error
             what = f"{action} was answered with {response.status}, but the answer says {status}"
-            raise _refused(what, status, said, response.headers)
+            raise _refused(what, status, told, response.headers)
 
     def forbids(self, action: str, thing: Thing) -> str | None:
         """Why a workspace's state forbids an action."""
@@ -218,8 +219,8 @@ def _message(said: Any) -> str:  # noqa: ANN401 - foreign JSON is anything
     return text[:_LONGEST_SAID] if isinstance(text, str) else ""
 
 
-def _error_within(said: Any) -> int | None:  # noqa: ANN401 - foreign JSON is anything
-    """The status of the error a body carries; None where it carries none.
+def _error_within(said: Any) -> tuple[int, Any] | None:  # noqa: ANN401 - foreign JSON is anything
+    """The status of the error a body carries, and the object that holds it; None: it has none.
 
     Source: a public script looks for `"code":400` in the body of a success. An `error` or a
     `detail` without a code is taken for 400: a guess.
@@ -229,9 +230,9 @@ def _error_within(said: Any) -> int | None:  # noqa: ANN401 - foreign JSON is an
         if isinstance(code, str) and code.isascii() and code.isdigit():
             code = int(code[:6])
         if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600:  # noqa: PLR2004
-            return code
+            return code, entry
     if isinstance(said, dict) and not said.get("id") and (said.get("error") or said.get("detail")):
-        return 400
+        return 400, said
     return None
 
 
