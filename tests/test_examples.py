@@ -31,7 +31,12 @@ def run(name: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_example_is_tested() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"upload_folder.py", "download_with_manifest.py", "pipeline_step.py"}
+    assert names == {
+        "upload_folder.py",
+        "download_with_manifest.py",
+        "pipeline_step.py",
+        "running_workspaces.py",
+    }
 
 
 def test_an_uploaded_folder_is_reported_file_by_file(tmp_path: Path) -> None:
@@ -57,6 +62,15 @@ def test_a_pipeline_stops_at_a_failure_and_carries_on_when_it_is_mended(tmp_path
     assert "exit code 1: the pipeline stops here" in done.stdout
     assert done.stdout.count("skipped") == 6
     assert done.stdout.endswith("go on\n")
+
+
+def test_workspaces_are_paused_after_a_step_that_failed_too(tmp_path: Path) -> None:
+    done = run("running_workspaces.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "computing: node-1 running, node-2 running" in done.stdout
+    assert "the step failed (division by zero)" in done.stdout
+    assert done.stdout.endswith("afterwards: node-1 paused, node-2 paused\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

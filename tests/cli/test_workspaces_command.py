@@ -271,3 +271,13 @@ def test_profiles_list_and_quota_know_the_cloud(cloud: Cloud) -> None:
     # Limit -1, Remaining -1 and Reset 0 of a gateway are no information.
     ended = cloud.shell.run("quota", "surf")
     assert "998" in ended.stdout
+
+
+def test_a_run_of_actions_is_told_of_later_as_one_of_transfers_is(cloud: Cloud) -> None:
+    cloud.shell.run("workspaces", "pause", "--all", "--report", "r.jsonl", "-q")
+    ended = cloud.shell.run("status")
+    assert "2 settled, 1 skipped" in ended.stdout
+    run = ended.stdout.split()[0]
+    assert cloud.shell.run("report", run).stdout == (cloud.shell.folder / "r.jsonl").read_text()
+    assert cloud.shell.run("report", run, "--html", "page.html").returncode == 0
+    assert "already paused" in (cloud.shell.folder / "page.html").read_text()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.api.opening import folders_of
+from penstock.core.actionreport import STATUSES, ActionLine
 from penstock.core.errors import UsageError
 from penstock.core.report import Line
 from penstock.core.units import format_size
@@ -38,6 +39,13 @@ class RunStatus:
     summary: Mapping[str, Any] | None
     path: Path | None
     left: tuple[str, ...] = field(default=())
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the summary counts: ways for a transfer, or for an action, to end."""
+        if "action" in (self.summary or ()):
+            return STATUSES
+        return ("verified", "unverified", "skipped", "failed")
 
 
 async def status(
@@ -72,28 +80,32 @@ def _status(folder: Path, run: Run, whole: bool) -> RunStatus:  # noqa: FBT001
     kept = path if path.is_file() else None
     left: tuple[str, ...] = ()
     if whole and kept is not None:
-        left = tuple(line.source for line in lines_of(kept) if line.status == "failed")
+        bad = (line for line in lines_of(kept) if line.status in {"failed", "unknown"})
+        left = tuple(line.source if isinstance(line, Line) else line.id for line in bad)
     summary = json.loads(run.summary) if run.summary is not None else None
     return RunStatus(
         run.id, run.began_at, run.ended_at, run.sources, run.destination, summary, kept, left
     )
 
 
-def lines_of(path: Path) -> Iterator[Line]:
+def lines_of(path: Path) -> Iterator[Line | ActionLine]:
     """A report's lines, one at a time; a last one that was cut off is left out. Blocks."""
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for text in file:
             if text.endswith("\n"):
-                yield Line(**json.loads(text))
+                fields = json.loads(text)
+                yield ActionLine(**fields) if "action" in fields else Line(**fields)
 
 
-def as_checksums(lines: Iterable[Line], name: str) -> Iterator[str]:
+def as_checksums(lines: Iterable[Line | ActionLine], name: str) -> Iterator[str]:
     """The lines `md5sum -c` and `sha256sum -c` read, for local files whose digest is known.
 
     Source: GNU coreutils manual, "md5sum invocation": a name with a backslash or a line end is
     escaped, and its line begins with a backslash.
     """
     for line in lines:
+        if isinstance(line, ActionLine):
+            continue
         digest = line.digests.get(name)
         local = next((p for p in (line.destination, line.source) if os.path.isabs(p)), None)  # noqa: PTH117
         if digest is None or local is None or line.status == "failed":
@@ -111,7 +123,7 @@ _STYLE = (
 )
 
 
-def as_page(run: RunStatus, lines: Iterable[Line]) -> Iterator[str]:
+def as_page(run: RunStatus, lines: Iterable[Line | ActionLine]) -> Iterator[str]:
     """The report as one HTML page without scripts, piece by piece."""
     yield (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
@@ -120,31 +132,42 @@ def as_page(run: RunStatus, lines: Iterable[Line]) -> Iterator[str]:
         f"<p>{html.escape(', '.join(run.sources))} → {html.escape(run.destination)}</p>"
     )
     if run.summary is not None:
-        counts = ", ".join(
-            f"{run.summary.get(kind, 0):,} {kind}"
-            for kind in ("verified", "unverified", "skipped", "failed")
-        )
+        counts = ", ".join(f"{run.summary.get(kind, 0):,} {kind}" for kind in run.kinds)
         yield f"<p>{counts}; {format_size(int(run.summary.get('bytes', 0)))}</p>"
-    yield (
-        "<table><thead><tr><th>status</th><th>source</th><th>destination</th><th>size</th>"
-        "<th>proved by</th><th>digests</th><th>why</th></tr></thead><tbody>"
-    )
+    heads = "status source destination size proved digests why"
+    if "action" in (run.summary or ()):
+        heads = "status name id action before after why"
+    shown = "".join(f"<th>{head}</th>" for head in heads.split())
+    yield f"<table><thead><tr>{shown}</tr></thead><tbody>"
     for line in lines:
-        why = line.error["message"] if line.error else line.reason or ""
-        size = format_size(line.size) if line.size is not None else ""
-        digests = " ".join(f"{name}:{value}" for name, value in line.digests.items())
-        cells = (
-            line.status,
-            line.source,
-            line.destination,
-            size,
-            line.verified_by or "",
-            digests,
-            why,
-        )
-        shown = "".join(f"<td>{html.escape(_printable(cell))}</td>" for cell in cells)
+        shown = "".join(f"<td>{html.escape(_printable(cell))}</td>" for cell in _cells(line))
         yield f"<tr class='{html.escape(line.status)}'>{shown}</tr>\n"
     yield "</tbody></table></body></html>\n"
+
+
+def _cells(line: Line | ActionLine) -> tuple[str, ...]:
+    if isinstance(line, ActionLine):
+        states = (line.before or "", line.after or "")
+        return (
+            line.status,
+            line.name or "",
+            line.id,
+            line.action,
+            *states,
+            line.reason or "",
+        )
+    why = line.error["message"] if line.error else line.reason or ""
+    size = format_size(line.size) if line.size is not None else ""
+    digests = " ".join(f"{name}:{value}" for name, value in line.digests.items())
+    return (
+        line.status,
+        line.source,
+        line.destination,
+        size,
+        line.verified_by or "",
+        digests,
+        why,
+    )
 
 
 def _printable(text: str) -> str:

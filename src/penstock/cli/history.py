@@ -68,9 +68,7 @@ def _as_object(run: RunStatus) -> dict[str, Any]:
 def _counts(run: RunStatus) -> str:
     if run.summary is None:
         return "not ended: under way, or killed"
-    counts = {
-        kind: run.summary.get(kind, 0) for kind in ("verified", "unverified", "skipped", "failed")
-    }
+    counts = {kind: run.summary.get(kind, 0) for kind in run.kinds}
     return ", ".join(f"{number:,} {kind}" for kind, number in counts.items() if number) or "nothing"
 
 
