@@ -194,6 +194,14 @@ def test_without_waiting_what_was_accepted_is_enough(tmp_path: Path) -> None:
     in_cloud(tmp_path, work, number=60, pause_s=300.0)
 
 
+def test_one_that_takes_long_is_looked_at_ever_more_rarely(tmp_path: Path) -> None:
+    async def work(cloud: Cloud) -> None:
+        assert (await cloud.act("pause", all=True)).ok
+        assert cloud.looks() < 50
+
+    in_cloud(tmp_path, work, number=1, pause_s=600.0)
+
+
 # -- the queue and the quota ------------------------------------------------------------------
 
 

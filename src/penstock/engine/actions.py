@@ -92,6 +92,7 @@ class Actor:
         self._hold_s = -math.inf
         self._hold = _FIRST_HOLD_S
         self._wanted: set[int] = set()
+        self._starved = False
         self._alike: Counter[tuple[int, object]] = Counter()
         self._any_accepted = False
 
@@ -171,6 +172,9 @@ class Actor:
                 await self._sleep()
                 continue
             number = self._cap.begin()
+            if self._starved != (number is None):
+                self._starved = number is None
+                self._ring()
             if number is None:
                 await self._sleep()
                 continue
@@ -277,7 +281,7 @@ class Actor:
         while self._waiting or self._sending or self._out:
             if self._stop.asked and not self._sending:
                 return
-            due = self._looking.next()
+            due = self._looking.next(starved=self._starved)
             now_s = self._clock.now_s()
             if self._stop.asked:
                 await self._sleep()

@@ -23,6 +23,11 @@ _SHRINKS_TO = 0.97
 # Of what lay on a page when it was first looked at, so much may be late (a failure that takes ten
 # minutes) without all others being waited for as long.
 _LATE = 0.02
+# Things that a look should find settled, over the run, and how many it may be behind by.
+_WORTH = 30
+_CREDIT = 1500
+# Fewer say little about how long most take.
+_TELLING = 10
 
 
 @dataclass(slots=True)
@@ -57,6 +62,8 @@ class Looking:
     def __init__(self, timeout_s: float) -> None:
         self._groups: dict[int, Group] = {}
         self._timeout_s = timeout_s
+        self._looks = 0
+        self._settled = 0
         self.settles_in_s = _FIRST_S
 
     def __len__(self) -> int:
@@ -94,37 +101,46 @@ class Looking:
             group.batch = len(group.since_s)
         return Look(page, now_s, tuple(group.since_s), group.newest_s, group.batch, first)
 
-    def next(self) -> tuple[int, float] | None:
-        """The page to look at next, and when; None where nothing is waited for."""
-        due = ((self._due_s(group), page) for page, group in self._groups.items())
+    def next(self, *, starved: bool) -> tuple[int, float] | None:
+        """The page to look at next, and when; None where nothing is waited for.
+
+        `starved`: nothing more may be sent until something has settled. Then a page is looked at
+        when its oldest should have, as long as looks have been worth their price.
+        """
+        eager = starved and self._looks * _WORTH <= self._settled + _CREDIT
+        due = ((self._due_s(group, eager=eager), page) for page, group in self._groups.items())
         first = min(due, default=None)
         return None if first is None else (first[1], first[0])
 
-    def _due_s(self, group: Group) -> float:
+    def _due_s(self, group: Group, *, eager: bool) -> float:
         oldest_s = group.oldest_s
-        due_s = group.newest_s + self.settles_in_s
-        if group.looked_s is not None:
-            waited_s = group.looked_s - oldest_s
-            again_s = group.looked_s + min(max(_GROWS_BY * waited_s, _SHORTEST_S), _LONGEST_S)
-            fresh = group.newest_s > group.looked_s
-            due_s = max(due_s, again_s) if fresh else again_s
-        # A page that fills slowly is looked at all the same.
-        due_s = min(due_s, oldest_s + 2 * max(self.settles_in_s, _LONGEST_S))
-        if group.looked_s is not None:
-            due_s = max(due_s, group.looked_s + _SHORTEST_S)
+        ripe_s = (oldest_s if eager else group.newest_s) + self.settles_in_s
+        # A page that fills slowly, so that its newest is always new, is looked at all the same.
+        most_s = max(self.settles_in_s, _LONGEST_S)
+        if group.looked_s is None:
+            due_s = min(ripe_s, oldest_s + 2 * most_s)
+        else:
+            gap_s = _GROWS_BY * (group.looked_s - oldest_s)
+            again_s = group.looked_s + min(max(gap_s, _SHORTEST_S), _LONGEST_S)
+            due_s = max(again_s, min(ripe_s, group.looked_s + most_s))
         ends_s = oldest_s + self._timeout_s
         return min(due_s, ends_s) if group.looked_s is None or group.looked_s < ends_s else due_s
 
     def end(self, look: Look, settled: int) -> None:
         """The look found so many to have settled; they were dropped."""
+        self._looks += 1
+        self._settled += settled
         group = self._groups.get(look.page)
         if group is not None:
             group.looked_s = look.began_s
             group.oldest_s = min(group.since_s.values())
         left = len(look.things) - settled
+        age_s = look.began_s - look.newest_s
+        if len(look.things) >= max(_TELLING, look.batch / 2) and 2 * settled < len(look.things):
+            # Most are younger than it takes.
+            self.settles_in_s = max(self.settles_in_s, (1 + _GROWS_BY) * age_s)
         if not settled or left > _LATE * look.batch:
             return
-        age_s = look.began_s - look.newest_s
         if look.first:
             self.settles_in_s = max(self.settles_in_s * _SHRINKS_TO, _SHORTEST_S)
         elif left + settled > _LATE * look.batch:
