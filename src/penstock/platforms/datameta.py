@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -63,7 +63,7 @@ from penstock.platforms.base import (
     ranged_get,
     refuse_name,
 )
-from penstock.platforms.datameta_records import RecordFlows
+from penstock.platforms.datameta_records import RecordFlows, id_in, objects_in
 
 TRAITS = Traits(
     platform="datameta",
@@ -219,7 +219,7 @@ class DataMeta(RecordFlows):
         if place.id in {None, _SUBMISSIONS}:
             return Page((), tuple(_folder(each) for each in submissions))
         wanted = [
-            _uuid_of(entry)
+            id_in(entry)
             for each in submissions
             if _uuid(each, "id") == place.id
             for entry in _list(each.get("fileIds"))
@@ -263,13 +263,13 @@ class DataMeta(RecordFlows):
         names: dict[str, str] = {}
         if response.status == 404:  # noqa: PLR2004
             return names
-        for item in _objects(response, "metadatasets"):
+        for item in objects_in(response, "metadatasets"):
             record = item.get("record")
             files = item.get("fileIds")
             if isinstance(record, dict) and isinstance(files, dict):
                 for column, file_id in files.items():
                     if isinstance(file_id, dict) and isinstance(record.get(column), str):
-                        names[_uuid_of(file_id)] = record[column]
+                        names[id_in(file_id)] = record[column]
         return names
 
     def standing(self) -> Flow[tuple[RemoteFile, ...]]:
@@ -280,7 +280,7 @@ class DataMeta(RecordFlows):
         """
         pending = yield from self.pending()
         submissions = yield from self._submissions()
-        ids = [_uuid_of(entry) for each in submissions for entry in _list(each.get("fileIds"))]
+        ids = [id_in(entry) for each in submissions for entry in _list(each.get("fileIds"))]
         names = (yield from self.submitted_names()) if ids else {}
         own = dict.fromkeys(file_id for file_id in ids if file_id in names)
         return (*pending, *(RemoteFile(file_id, names[file_id], None) for file_id in own))
@@ -292,7 +292,7 @@ class DataMeta(RecordFlows):
     def _submissions(self) -> Flow[list[JsonObject]]:
         group = yield from self._own_group()
         response = yield self._call("GET", f"/groups/{quote(group, safe='')}/submissions")
-        return list(_objects(response, "submissions"))
+        return list(objects_in(response, "submissions"))
 
     def _own_group(self) -> Flow[str]:
         """The group of the key's owner, by its site id where it has one. Source: [SRV] rpc/whoami.
@@ -306,7 +306,7 @@ class DataMeta(RecordFlows):
             group = answer.object_or_none("group")
             named = (group or answer).get("id" if group is not None else "groupId")
             site = named.get("site") if isinstance(named, dict) else None
-            self._group = site if isinstance(site, str) and site else _uuid_of(named)
+            self._group = site if isinstance(site, str) and site else id_in(named)
         return self._group
 
     # -- downloads --------------------------------------------------------------------------
@@ -590,17 +590,6 @@ def check_name(name: str) -> None:
         raise refuse_name(name, "is empty or holds a line end, which DataMeta cannot serve")
 
 
-def _objects(response: Response, what: str) -> Iterator[JsonObject]:
-    """The objects of an answer that is a list."""
-    try:
-        value = json.loads(response.body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise AnswerUnusable(f"{what}: the answer is no list of objects")
-    return (JsonObject(entry, what) for entry in value)
-
-
 def _list(value: Any) -> list[Any]:  # noqa: ANN401 - foreign JSON
     return value if isinstance(value, list) else []
 
@@ -612,21 +601,14 @@ def _ids(value: Any) -> set[str]:  # noqa: ANN401 - foreign JSON
     return {each for each in (value.get("uuid"), value.get("site")) if isinstance(each, str)}
 
 
-def _uuid_of(value: Any) -> str:  # noqa: ANN401 - foreign JSON
-    found = value.get("uuid") if isinstance(value, dict) else None
-    if not isinstance(found, str) or not found:
-        raise AnswerUnusable("an answer names a thing without its uuid")
-    return found
-
-
 def _uuid(item: JsonObject, name: str) -> str:
-    return _uuid_of(item.get(name))
+    return id_in(item.get(name))
 
 
 def _folder(submission: JsonObject) -> RemoteFolder:
     named = submission.get("id")
     site = named.get("site") if isinstance(named, dict) else None
-    own = _uuid_of(named)
+    own = id_in(named)
     return RemoteFolder(own, site if isinstance(site, str) and site else own, "submission")
 
 
