@@ -15,7 +15,7 @@ import pytest
 import penstock
 from clouds import Cloud, by_name, environ_of, in_cloud
 from penstock.core.events import ActionAccepted, ActionEnded, ActionsListed, Event
-from penstock.engine.scheduler import Stop
+from penstock.engine.stopping import Stop
 from penstock.simulators import Fault
 
 ACTION = r"/actions/pause/$"

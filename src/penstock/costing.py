@@ -11,9 +11,9 @@ from penstock.core.plan import Cost
 from penstock.core.transfers import Choices, Compare, DownTransfer, OnConflict, UpTransfer
 from penstock.engine.files import hop
 from penstock.engine.folders import Folders
+from penstock.engine.known import metadata_wanted, proved_rows
 from penstock.engine.ledger import Ledger
 from penstock.engine.planner import Planned, Unmoved
-from penstock.engine.scheduler import metadata_wanted, proved_rows
 from penstock.session import Session
 
 

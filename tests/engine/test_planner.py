@@ -16,7 +16,9 @@ from penstock.core.locations import Local, Remote
 from penstock.core.tables import ManifestRow
 from penstock.core.transfers import DownTransfer, OnConflict, UpTransfer
 from penstock.engine.ledger import Ledger
-from penstock.engine.planner import DownloadPlanner, Planned, Selecting, Unmoved, UploadPlanner
+from penstock.engine.planner import Planned, Selecting, Unmoved
+from penstock.engine.planner_down import DownloadPlanner
+from penstock.engine.planner_up import UploadPlanner
 from penstock.engine.survey import Surveyor
 
 if TYPE_CHECKING:

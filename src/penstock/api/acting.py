@@ -22,7 +22,7 @@ from penstock.engine.groups import task_group
 from penstock.engine.ledger import Ledger
 from penstock.engine.reports import ReportWriter
 from penstock.engine.roll import Roll, call_roll
-from penstock.engine.scheduler import Stop
+from penstock.engine.stopping import Stop
 from penstock.engine.todos import Course
 from penstock.platforms.control import Control, Sign, Thing
 from penstock.session import Session

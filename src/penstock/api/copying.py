@@ -46,18 +46,10 @@ from penstock.engine.folders import Folders as RemoteFolders
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
-from penstock.engine.planner import (
-    Deliver,
-    Selecting,
-)
+from penstock.engine.planner import Deliver, Selecting
 from penstock.engine.reports import ReportWriter, growing
-from penstock.engine.scheduler import (
-    FILES_AT_ONCE,
-    Limits,
-    Scheduler,
-    Stop,
-    TooManyFailures,
-)
+from penstock.engine.scheduler import Scheduler
+from penstock.engine.stopping import FILES_AT_ONCE, Limits, Stop, TooManyFailures
 from penstock.engine.submitting import Asked
 from penstock.engine.survey import Surveyor
 from penstock.engine.upload import abandon

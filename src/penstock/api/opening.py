@@ -25,13 +25,9 @@ from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.folders import Folders as RemoteFolders
 from penstock.engine.ledger import Ledger
-from penstock.engine.planner import (
-    Deliver,
-    DownloadPlanner,
-    Planned,
-    Selecting,
-    UploadPlanner,
-)
+from penstock.engine.planner import Deliver, Planned, Selecting
+from penstock.engine.planner_down import DownloadPlanner
+from penstock.engine.planner_up import UploadPlanner
 from penstock.engine.survey import Surveyor
 from penstock.jobs import (
     Job,

@@ -20,9 +20,7 @@ from penstock.core.units import parse_duration, parse_rate
 from penstock.core.window import NS_PER_S
 from penstock.costing import Costing, missing_folders
 from penstock.engine.clock import Clock
-from penstock.engine.planner import (
-    Selecting,
-)
+from penstock.engine.planner import Selecting
 from penstock.jobs import (
     read_choices,
     read_job,

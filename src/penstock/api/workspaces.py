@@ -14,7 +14,7 @@ from penstock.core.events import Event
 from penstock.core.units import parse_duration
 from penstock.engine.clock import Clock
 from penstock.engine.reports import ReportWriter
-from penstock.engine.scheduler import Stop
+from penstock.engine.stopping import Stop
 from penstock.engine.todos import Course
 from penstock.platforms.control import Control, Scope
 from penstock.quotas import read_quotas, terms_of

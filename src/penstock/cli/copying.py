@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from penstock.api.copying import Report
-    from penstock.engine.scheduler import Stop
+    from penstock.engine.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _copy(wanted: Wanted) -> int:
 def _moved(wanted: Wanted, watch: Watch) -> tuple[Report | None, PenstockError | None]:
     """The run's report, and why it ended early; raises what comes before a run, and defects."""
     from penstock.api.copying import copy as start  # noqa: PLC0415 - slow to import
-    from penstock.engine.scheduler import Stop  # noqa: PLC0415 - as above
+    from penstock.engine.stopping import Stop  # noqa: PLC0415 - as above
 
     stop: Stop = Stop()
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from penstock.api.acting import ActionReport
-    from penstock.engine.scheduler import Stop
+    from penstock.engine.stopping import Stop
     from penstock.platforms.control import Thing
 
 _ACTIONS = ("list", "pause", "resume", "reboot", "delete")
@@ -255,7 +255,7 @@ def _acted(
     action: str, ids: tuple[str, ...], watch: Watch, given: dict[str, Any]
 ) -> tuple[ActionReport | None, PenstockError | None]:
     from penstock.api.workspaces import workspaces as start  # noqa: PLC0415 - slow to import
-    from penstock.engine.scheduler import Stop  # noqa: PLC0415 - as above
+    from penstock.engine.stopping import Stop  # noqa: PLC0415 - as above
 
     stop: Stop = Stop()
 

@@ -41,7 +41,7 @@ from penstock.engine.groups import task_group
 from penstock.engine.ledger import Held
 from penstock.engine.looking import EVERYWHERE, Looking
 from penstock.engine.roll import Roll, call_roll
-from penstock.engine.scheduler import Stop
+from penstock.engine.stopping import Stop
 from penstock.engine.todos import Course, Todo, line_of, may_be_asked, verdict
 from penstock.platforms.control import Control, Evidence, Mark, Sign, Thing
 

@@ -32,9 +32,10 @@ from penstock.core.errors import (
 )
 from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
 from penstock.core.retry import Verdict, decide
+from penstock.engine.admission import Slot
 from penstock.engine.clock import Clock
 from penstock.engine.files import Beside
-from penstock.engine.limiter import Limiter, Slot
+from penstock.engine.limiter import Limiter
 from penstock.engine.outages import Outages
 from penstock.engine.signing import Keys, origin
 from penstock.engine.transport import Progress, Transport

@@ -19,7 +19,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -32,6 +31,7 @@ from penstock.core.model import Headers, Rank
 from penstock.core.quota import Heard
 from penstock.core.ratelimit import NOTHING, read_headers
 from penstock.core.window import NS_PER_S, Terms, ns
+from penstock.engine.admission import QuotaView, Slot
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Outcome, SlotStore, Turn
 
@@ -49,111 +49,7 @@ _POLL_PROBE_S = 0.1
 # A single time-out is an accident. A guess: "several in a row".
 _TIMEOUTS_THAT_MEAN_REFUSAL = 3
 _UNAUTHORISED = 401
-_TOO_MANY_REQUESTS = 429
 _NEVER = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaView:
-    """A quota as it stands. Requests, and seconds; `closed_until` is epoch seconds or None.
-
-    `limit` is the N in force; `spent` of it are answered and held, `in_flight` not answered,
-    `left` may be sent now. `gate` is what the platform's headers leave, None where they say
-    nothing. `next_free_s` is how long until more may be sent; None where that hangs on an answer.
-    """
-
-    quota: int
-    window_s: float
-    limit: int
-    burst: int
-    spent: int
-    in_flight: int
-    left: int
-    gate: int | None
-    next_free_s: float | None
-    closed_until: float | None
-    others: int
-    waiting: int
-
-    @property
-    def held(self) -> int:
-        """Slots that may not be taken: spent or in flight."""
-        return self.spent + self.in_flight
-
-
-class Slot:
-    """The right to send one request once. Every method is quick, and a second verdict is none.
-
-    As a context manager: left without a verdict it is lost where `sent` was called, else unsent.
-    """
-
-    __slots__ = ("_limiter", "_open", "_sent_ns", "_taken_ns", "number")
-
-    def __init__(self, limiter: Limiter, number: int, taken_ns: int) -> None:
-        self.number = number
-        self._limiter = limiter
-        self._taken_ns = taken_ns
-        self._sent_ns: int | None = None
-        self._open = True
-
-    @property
-    def was_sent(self) -> bool:
-        """Whether the request may have left."""
-        return self._sent_ns is not None
-
-    def sent(self) -> None:
-        """The request is about to leave."""
-        if self._sent_ns is None:
-            self._sent_ns = self._limiter.now_ns()
-
-    def answered(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        *,
-        quota_refused: bool = False,
-        queue_full: bool = False,
-    ) -> None:
-        """An answer came: hold the slot to now + T, and learn.
-
-        `quota_refused` says that this platform means 429 by it, `queue_full` that it has too much
-        to do, which is not about the quota.
-        """
-        if self._close():
-            refused = (quota_refused or status == _TOO_MANY_REQUESTS) and not queue_full
-            self._limiter.note_answer(
-                self.number, self._began_ns, status, headers, refused=refused, full=queue_full
-            )
-
-    def lost(self, *, unanswered: bool = False, body: bool = False) -> None:
-        """Given up after it was sent.
-
-        `unanswered`: by the server's doing, which let it wait or hung up; with a `body` that says
-        nothing, for file bytes moved.
-        """
-        if self._close():
-            self._limiter.note_loss(self.number, self._began_ns, silent=unanswered and not body)
-
-    def unsent(self) -> None:
-        """It never left. After `sent` that is not believed: the slot is lost."""
-        if self.was_sent:
-            self.lost()
-        elif self._close():
-            self._limiter.note_unsent(self.number)
-
-    @property
-    def _began_ns(self) -> int:
-        return self._taken_ns if self._sent_ns is None else self._sent_ns
-
-    def _close(self) -> bool:
-        was_open, self._open = self._open, False
-        return was_open
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.unsent()
 
 
 class Limiter:

@@ -10,10 +10,8 @@ Stopping is asked for by `Stop`: nothing new is begun, what is in flight has a f
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -21,11 +19,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from penstock.core.errors import (
     Conflict,
     Effect,
-    LeaseExpired,
     MetadataRefused,
     PenstockError,
-    Refused,
-    RunStopped,
 )
 from penstock.core.events import (
     PlanComplete,
@@ -36,89 +31,27 @@ from penstock.core.events import (
     Planned as PlannedEvent,
 )
 from penstock.core.lifecycle import State
-from penstock.core.model import Identity, RemoteFile
+from penstock.core.model import Identity
 from penstock.core.report import Line, Summary
-from penstock.core.transfers import Choices, DownTransfer, Ended, OnConflict, Transfer, UpTransfer
-from penstock.engine.attaching import Attachments, Waiting, digest_of
+from penstock.core.transfers import DownTransfer, Ended, OnConflict, Transfer, UpTransfer
+from penstock.engine.attaching import Attachments, Waiting
 from penstock.engine.context import Context
 from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
 from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
+from penstock.engine.known import is_sent, is_unchanged, known, metadata_of, proved_rows
 from penstock.engine.ledger import Held, Row
 from penstock.engine.planner import Deliver, Planned, Unmoved
 from penstock.engine.proving import Arrival, Arrivals
+from penstock.engine.stopping import Alike, Limits, Stop, TooManyFailures
 from penstock.engine.upload import UploadRun
 
 # Transfers known and waiting for a worker: enough never to run dry, few enough to hold in memory.
 QUEUE = 1000
-# Files under way at once. Small files spend their time waiting for answers, not moving bytes.
-FILES_AT_ONCE = 48
 # What a stop leaves to what is in flight.
 GRACE_S = 5.0
-# Transfers that must fail alike, with none succeeding, before the cause is taken for a shared one.
-ALIKE = 20
 _HELD_AGAIN_S = 0.5
-
-
-class TooManyFailures(RunStopped):
-    """As many transfers failed as `max_failures` allows."""
-
-
-class Stop:
-    """Asks a run to stop: nothing new begins. `reason` says who asked."""
-
-    def __init__(self) -> None:
-        self._asked = anyio.Event()
-        self.reason: str | None = None
-
-    def ask(self, reason: str) -> None:
-        """From now on nothing new begins."""
-        if self.reason is None:
-            self.reason = reason
-        self._asked.set()
-
-    @property
-    def asked(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._asked.is_set()
-
-    async def wait(self) -> None:
-        """Returns when a stop is asked for."""
-        await self._asked.wait()
-
-
-@dataclass(slots=True)
-class Limits:
-    """When a run gives up, and how wide it works."""
-
-    max_failures: int | None = None
-    files_at_once: int = FILES_AT_ONCE
-
-
-@dataclass(slots=True)
-class _Alike:
-    """Counts failures of one permanent kind, until something succeeds."""
-
-    kinds: Counter[tuple[str, object]] = field(default_factory=Counter)
-    succeeded: bool = False
-
-    def add(self, error: PenstockError) -> None:
-        """Raises `RunStopped` where the first `ALIKE` transfers failed on one permanent answer."""
-        if self.succeeded or not isinstance(error, Refused | LeaseExpired | MetadataRefused):
-            return
-        if isinstance(error, Refused) and error.effect is Effect.RETRY:
-            return
-        kind: tuple[str, object]
-        if isinstance(error, Refused):
-            kind = (str(error.status), error.code)
-        else:
-            kind = ("metadata" if isinstance(error, MetadataRefused) else "storage", None)
-        self.kinds[kind] += 1
-        if self.kinds[kind] >= ALIKE:
-            raise RunStopped(
-                f"the first {ALIKE} transfers failed alike and none succeeded: {error}"
-            ) from error
 
 
 class Scheduler:
@@ -137,7 +70,7 @@ class Scheduler:
         self._write = write
         self._stop = stop
         self._limits = limits
-        self._alike = _Alike()
+        self._alike = Alike()
         self._gave_up = False
         self._files = 0
         self._bytes = 0
@@ -237,7 +170,7 @@ class Scheduler:
         assert self._send is not None
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
             if is_proved and row is not None:
-                ended = _known(row, transfer)
+                ended = known(row, transfer)
                 missing = set(self._context.choices.checksums) - row.digests.keys()
                 if missing and ended.size is not None:
                     path = (row.placed if isinstance(transfer, DownTransfer) else None) or (
@@ -245,14 +178,14 @@ class Scheduler:
                     )
                     more = await digest_file(path, ended.size, missing)
                     ended = replace(ended, digests={**ended.digests, **more})
-                if _unchanged(transfer, row):
+                if is_unchanged(transfer, row):
                     self._done(transfer, replace(ended, metadata="unchanged"), Tally(), 0.0)
                     continue
-                if not _metadata_of(transfer):
+                if not metadata_of(transfer):
                     self._done(transfer, ended, Tally(), 0.0)
                     continue
                 self._metadata_only.add(transfer.identity)
-            elif row is not None and _is_sent(transfer, row):
+            elif row is not None and is_sent(transfer, row):
                 # It was proved, and the listing made since does not show it: it goes again.
                 self._replanned[transfer.identity] = row.remote_id
             self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
@@ -303,7 +236,7 @@ class Scheduler:
                 status=planned.state.value,
                 reason=planned.reason,
                 finished_at=self._context.clock.wall_at(),
-                error=_error(error) if error is not None else None,
+                error=error_of(error) if error is not None else None,
             )
         )
 
@@ -326,7 +259,7 @@ class Scheduler:
             for transfer, row, is_proved in zip(held, rows, proved, strict=True):
                 # Our listing is older than what another process has just proved.
                 if row is not None and (is_proved or self._was_sent_since(transfer, row)):
-                    await self._finish(transfer, row, _known(row, transfer), Tally(), 0.0)
+                    await self._finish(transfer, row, known(row, transfer), Tally(), 0.0)
                 elif not await self._move(transfer):
                     self._held.append(transfer)
             if self._held:
@@ -342,7 +275,7 @@ class Scheduler:
             # Sent before, or by another process since our listing was made.
             self._metadata_only.discard(transfer.identity)
             await context.ledger.release(row.id)
-            await self._finish(transfer, row, _known(row, transfer), tally, context.clock.now_s())
+            await self._finish(transfer, row, known(row, transfer), tally, context.clock.now_s())
             return True
         began_s = context.clock.now_s()
         context.emit(TransferStarted(transfer.source, transfer.destination, transfer.size))
@@ -377,10 +310,10 @@ class Scheduler:
         self, transfer: Transfer, row: Row, ended: Ended, tally: Tally, began_s: float
     ) -> None:
         """The transfer is done, once its metadata is stored too."""
-        text = _metadata_of(transfer)
+        text = metadata_of(transfer)
         stored = ended.metadata is not None or ended.id is None or ended.reason == "conflict"
         if isinstance(transfer, UpTransfer) and text and not stored:
-            if ended.state is State.SKIPPED and _unchanged(transfer, row, ended.id):
+            if ended.state is State.SKIPPED and is_unchanged(transfer, row, ended.id):
                 ended = replace(ended, metadata="unchanged")
             else:
                 await self._attachments.add(Waiting(transfer, row.id, ended, tally, began_s))
@@ -413,7 +346,7 @@ class Scheduler:
 
     def _was_sent_since(self, transfer: Transfer, row: Row) -> bool:
         """Whether another process has sent the file since our listing was made."""
-        if not _is_sent(transfer, row) or (
+        if not is_sent(transfer, row) or (
             self._context.choices.strict and row.state is not State.VERIFIED
         ):
             return False
@@ -481,7 +414,7 @@ class Scheduler:
                 bytes_received=tally.bytes_received,
                 seconds=round(seconds, 3),
                 finished_at=self._context.clock.wall_at(),
-                error=_error(error),
+                error=error_of(error),
             )
         )
         self._alike.add(error)
@@ -519,111 +452,6 @@ class Scheduler:
         self._context.emit(TransferEnded(line))
 
 
-def _error(error: PenstockError) -> dict[str, str]:
+def error_of(error: PenstockError) -> dict[str, str]:
+    """An error as a report's line holds it."""
     return {"type": type(error).__name__, "message": str(error)}
-
-
-def _metadata_of(transfer: Transfer) -> str | None:
-    return transfer.metadata if isinstance(transfer, UpTransfer) else None
-
-
-def _unchanged(transfer: Transfer, row: Row, file_id: str | None = None) -> bool:
-    """Whether what is to be stored with a file is what was last stored with it."""
-    text = _metadata_of(transfer)
-    if text is None or row.metadata != digest_of(text):
-        return False
-    return file_id is None or file_id == row.remote_id
-
-
-def metadata_wanted(transfer: Transfer, row: Row | None) -> bool:
-    """Whether a transfer's metadata costs a request, or a share of one."""
-    return bool(_metadata_of(transfer)) and (row is None or not _unchanged(transfer, row))
-
-
-def _known(row: Row, transfer: Transfer) -> Ended:
-    """The end of a transfer that an earlier run proved."""
-    proved = row.state is State.VERIFIED
-    return Ended(
-        State.SKIPPED,
-        reason="already verified" if proved else "already there, unverified",
-        id=row.remote_id,
-        size=row.size,
-        digests=row.digests,
-        verified_by="ledger" if proved else None,
-        parts=row.parts,
-        destination=(
-            row.placed
-            if isinstance(transfer, DownTransfer)
-            else transfer.placed_as(None, row.remote_id)
-        ),
-    )
-
-
-def proved_rows(
-    transfers: Sequence[Transfer], rows: Sequence[Row | None], choices: Choices
-) -> list[bool]:
-    """Which transfers the ledger proves, with nothing seen since against it. Blocks: it stats."""
-    return [
-        row is not None and _is_proved(transfer, row, choices)
-        for transfer, row in zip(transfers, rows, strict=True)
-    ]
-
-
-def _is_proved(transfer: Transfer, row: Row, choices: Choices) -> bool:
-    if row.state is not State.VERIFIED and (choices.strict or row.state is not State.UNVERIFIED):
-        return False
-    if row.placed is not None and choices.on_conflict is not OnConflict.RENAME:
-        return False
-    if any(
-        row.digests.get(name) not in {None, digest} for name, digest in transfer.promised.items()
-    ):
-        return False
-    if isinstance(transfer, UpTransfer):
-        return _is_still_up(transfer, row)
-    return _is_still_down(transfer, row)
-
-
-def _is_sent(transfer: Transfer, row: Row) -> bool:
-    """Whether the source, as it is, was sent, and proved as far as it can be."""
-    return (
-        isinstance(transfer, UpTransfer)
-        and row.state in {State.VERIFIED, State.UNVERIFIED}
-        and row.source == transfer.found
-    )
-
-
-def _is_still_up(transfer: UpTransfer, row: Row) -> bool:
-    """The source is as it was sent, and the platform lists the file it became."""
-    if row.source != transfer.found:
-        return False
-    if transfer.namesakes is not None:
-        return any(file.id == row.remote_id for file in transfer.namesakes)
-    if row.placed is not None:
-        placed = transfer.siblings.get(row.placed)
-        return placed is not None and placed.id == row.remote_id and _is_the_state(placed, row)
-    existing = transfer.existing
-    return (
-        existing is not None
-        and not row.may_be_another(existing)
-        and existing.id == row.remote_id
-        and existing.size in {None, transfer.found.size}
-        and _is_the_state(existing, row)
-    )
-
-
-def _is_the_state(listed: RemoteFile, row: Row) -> bool:
-    """Whether a listed file is in the state it was proved in, as far as its ETag tells."""
-    return None in {listed.etag, row.validator} or listed.etag == row.validator
-
-
-def _is_still_down(transfer: DownTransfer, row: Row) -> bool:
-    """The remote file is as it was fetched, and the local one as it was written."""
-    if row.size is None or row.source != transfer.fingerprint(row.size):
-        return False
-    if transfer.file.size not in {None, row.size} or row.may_be_another(transfer.file):
-        return False
-    try:
-        found = os.stat(row.placed or transfer.local_path)  # noqa: PTH116 - a batch at a time
-    except OSError:
-        return False
-    return found.st_size == row.size and found.st_mtime_ns == row.mtime_ns

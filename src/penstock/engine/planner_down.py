@@ -1,0 +1,314 @@
+"""Downwards: what is to move from remote sources to one local destination, as pages come.
+
+Nothing is asked for a file that a page already says. What cannot or need not move (excluded, too
+new, not there) is handed on as well, for a report lists every file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+from penstock.config import WEB, check_url
+from penstock.core.errors import (
+    Effect,
+    LocationError,
+    NameRefused,
+    PenstockError,
+    Refused,
+    SourceMissing,
+    UsageError,
+)
+from penstock.core.lifecycle import State
+from penstock.core.locations import Local, Location, Remote, Url, parse, unescape
+from penstock.core.locations import shown as shown_as
+from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
+from penstock.core.names import to_local
+from penstock.core.tables import ManifestRow
+from penstock.core.times import when
+from penstock.core.transfers import DownTransfer
+from penstock.engine.clock import Clock
+from penstock.engine.exchange import Exchange
+from penstock.engine.files import can_digest, hop
+from penstock.engine.groups import each
+from penstock.engine.planner import (
+    BATCH,
+    Deliver,
+    Planned,
+    Planner,
+    Selecting,
+    Unmoved,
+    join,
+    remote_path,
+)
+from penstock.engine.survey import (
+    Listing,
+    Surveyor,
+)
+from penstock.platforms.web import file_at
+
+# Servers asked about URLs at once: they are many, and an answer is small.
+_URLS_AT_ONCE = 16
+
+
+class DownloadPlanner(Planner):
+    """Remote sources to one local destination."""
+
+    def __init__(
+        self,
+        profile: str,
+        exchange: Exchange,
+        surveyor: Surveyor,
+        selecting: Selecting,
+        clock: Clock,
+        deliver: Deliver,
+        *,
+        profiles: Iterable[str],
+    ) -> None:
+        super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
+        self._profiles = tuple(profiles)
+
+    async def plan_sources(self, sources: Sequence[Remote | Url], destination: Local) -> None:
+        """Every file of the sources, delivered."""
+        keep = len(sources) > 1 or self._selecting.keep_names
+        target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
+        is_folder = destination.folder_like or keep or await hop(target.is_dir)
+        found_all = [(source, *await self._find(source)) for source in sources]
+        for source, place, found in found_all:
+            if found.file is not None:
+                (name,) = to_local([found.file.name])
+                path = target / name if is_folder else target
+                shown = shown_as(source)
+                above = Place(place.container, place.path.rpartition("/")[0])
+                planned = self._one(found.file, above, (), shown, path, found.file.name, None)
+                await self._deliver([planned])
+                continue
+            if await hop(target.is_file):
+                raise UsageError(
+                    f"{destination} is a file; {source} is a folder and cannot go there"
+                )
+            container = self._written.get(place.container, place.container)
+            last = place.path.rpartition("/")[2] or container.rpartition("/")[2]
+            base = target.joinpath(*to_local([last])) if keep else target
+            await self._plan_tree(source, place, base)
+
+    async def _find(self, source: Remote | Url) -> tuple[Place, Found]:
+        place = self._exchange.platform.place(remote_path(source))
+        found = await self._look(place)
+        if found.missing:
+            raise LocationError(
+                f"{shown_as(source)} is not there ({found.missing[0]!r} is missing)"
+            )
+        if found.file is None:
+            return found.place, found
+        return Place(found.place.container, place.path), found
+
+    async def _walk(
+        self, place: Place, deliver: Callable[[tuple[str, ...], list[RemoteFile]], Awaitable[None]]
+    ) -> None:
+        await self._surveyor.walk(place, deliver, self._selecting.selection.prunes)
+
+    async def _plan_tree(self, source: Remote | Url, place: Place, base: Path) -> None:
+        async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
+            where = base.joinpath(*to_local(folders))
+            planned = []
+            for file in files:
+                relative = join(*folders, file.name)
+                path = where / to_local([file.name])[0]
+                shown = f"{shown_as(source).rstrip('/')}/{self._named(relative)}"
+                planned.append(self._one(file, place, folders, shown, path, relative, None))
+            await self._deliver(planned)
+
+        await self._walk(place, deliver)
+
+    async def plan_rows(
+        self, rows: Iterable[ManifestRow], root: Remote | None, destination: Local
+    ) -> None:
+        """Every row of a manifest, delivered: folders are listed, never a file asked for.
+
+        Sources are locations, or (with `root`) paths below it.
+        """
+        target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
+        by_folder: dict[Remote, dict[str, list[ManifestRow]]] = {}
+        by_id: dict[str, list[ManifestRow]] = {}
+        below: dict[str, list[ManifestRow]] = {}
+        by_url: list[tuple[Url, ManifestRow]] = []
+        for row in rows:
+            location = self._location(row, root)
+            if isinstance(location, Url):
+                by_url.append((location, row))
+            elif location is None:
+                below.setdefault(row.source.removeprefix("./"), []).append(row)
+            elif location.id is not None:
+                by_id.setdefault(location.id, []).append(row)
+            else:
+                above, _, name = location.path.rpartition("/")
+                if self._exchange.platform.traits.escapes_names:
+                    name = unescape(name)
+                folder = Remote(location.profile, above)
+                by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
+        await self._plan_urls(by_url, target)
+        await self._plan_ids(by_id, target)
+        for folder, wanted in by_folder.items():
+            listing, place = Listing(), Place("")
+            try:
+                place, found = await self._find(folder)
+                listing = await self._surveyor.listing(found.place)
+            except (LocationError, Refused) as error:
+                if isinstance(error, Refused) and error.status not in {400, 404}:
+                    raise
+            for name, named in wanted.items():
+                await self._plan_named(named, listing.files.get(name), place, target)
+        if below:
+            assert root is not None
+            await self._plan_below(below, root, target)
+
+    def _location(self, row: ManifestRow, root: Remote | None) -> Remote | Url | None:
+        """Where a row's source is; None where it is a path below `root`."""
+        location: Location | None = None
+        if ":" in row.source:
+            try:
+                location = parse(row.source, self._profiles)
+            except PenstockError:
+                location = None
+        if isinstance(location, Remote) and location.profile == self._profile:
+            return location
+        if isinstance(location, Url) and self._profile == WEB.name:
+            return location
+        if root is None or isinstance(location, Remote):
+            raise UsageError(
+                f"manifest row {row.row}: {row.source!r} is no location of {self._profile}; a run "
+                "fetches from one profile (give a SOURCE for paths below it)"
+            )
+        return None
+
+    async def _plan_urls(self, rows: Sequence[tuple[Url, ManifestRow]], target: Path) -> None:
+        """Each URL asked about once, several at a time; a row with a digest need not be.
+
+        The digest says which bytes are meant, so that no server need be asked whether they are
+        still the same.
+        """
+        for first in range(0, len(rows), BATCH):
+            looked: dict[int, Planned] = {}
+
+            async def look(numbered: tuple[int, tuple[Url, ManifestRow]]) -> None:
+                number, (url, row) = numbered
+                looked[number] = await self._plan_url(url, row, target)  # noqa: B023 - awaited here
+
+            await each(enumerate(rows[first : first + BATCH]), look, at_once=_URLS_AT_ONCE)
+            await self._deliver([looked[number] for number in sorted(looked)])
+
+    async def _plan_url(self, url: Url, row: ManifestRow, target: Path) -> Planned:
+        shown = url.redacted
+        place = self._exchange.platform.place(url.url)
+        named = file_at(url.url)
+        file: RemoteFile | None = named
+        try:
+            path = _below_target(row, target, named)
+            check_url(url)
+            if not any(can_digest(name) for name in row.digests):
+                file = (await self._surveyor.find(place)).file
+        except PenstockError as error:
+            if error.effect is Effect.STOP_RUN and not isinstance(error, UsageError):
+                raise
+            return Unmoved(
+                shown, str(target / to_local([named.name])[0]), State.FAILED, error=error
+            )
+        if file is None:
+            missing = SourceMissing(f"{shown} is not there")
+            return Unmoved(shown, str(path), State.FAILED, error=missing)
+        above = Place(place.container, place.path.rpartition("/")[0])
+        return self._one(file, above, (), shown, path, file.name, row)
+
+    async def _plan_ids(self, by_id: dict[str, list[ManifestRow]], target: Path) -> None:
+        platform, ids = self._exchange.platform, list(by_id)
+        size = platform.traits.page_size
+        for first in range(0, len(ids), size):
+            described = await self._exchange.run(platform.describe(ids[first : first + size]))
+            for file_id in ids[first : first + size]:
+                place = Place(f"id={file_id}")
+                await self._plan_named(by_id[file_id], described.get(file_id), place, target)
+
+    async def _plan_below(
+        self, below: dict[str, list[ManifestRow]], root: Remote, target: Path
+    ) -> None:
+        place, found = await self._find(root)
+        if found.file is not None:
+            raise UsageError(f"{root} is a file; a manifest's paths need a folder to be below")
+
+        async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
+            for file in files:
+                rows = below.pop(join(*folders, file.name), None)
+                if rows is not None:
+                    await self._plan_named(rows, file, place, target, folders, root)
+
+        await self._walk(place, deliver)
+        for rows in list(below.values()):
+            await self._plan_named(rows, None, place, target, root=root)
+
+    async def _plan_named(
+        self,
+        rows: Sequence[ManifestRow],
+        file: RemoteFile | None,
+        place: Place,
+        target: Path,
+        folders: tuple[str, ...] = (),
+        root: Remote | None = None,
+    ) -> None:
+        planned: list[Planned] = []
+        above = f"{str(root).rstrip('/')}/" if root is not None else ""
+        for row in rows:
+            relative = self._named(row.source.removeprefix("./"))
+            shown = above + relative if above else row.source
+            try:
+                path = _below_target(row, target, file)
+            except NameRefused as error:
+                planned.append(Unmoved(shown, row.destination or "", State.FAILED, error=error))
+                continue
+            if file is None:
+                missing = SourceMissing(f"{row.source} is not on {self._profile}")
+                planned.append(Unmoved(shown, str(path), State.FAILED, error=missing))
+                continue
+            planned.append(self._one(file, place, folders, shown, path, row.source, row))
+        await self._deliver(planned)
+
+    def _one(
+        self,
+        file: RemoteFile,
+        place: Place,
+        folders: tuple[str, ...],
+        shown: str,
+        path: Path,
+        relative: str,
+        row: ManifestRow | None,
+    ) -> Planned:
+        why = self._left_out(relative, when(file.modified))
+        if why is not None:
+            return Unmoved(shown, str(path), State.SKIPPED, why, size=file.size)
+        return DownTransfer(
+            Identity(
+                Direction.DOWN,
+                self._exchange.platform.endpoint,
+                place.container,
+                join(place.path, *folders, file.name),
+                str(path),
+            ),
+            shown,
+            file,
+            str(path),
+            promised=dict(row.digests) if row else {},
+            promised_size=row.size if row else None,
+        )
+
+
+def _below_target(row: ManifestRow, target: Path, file: RemoteFile | None) -> Path:
+    """Where a row's file goes: below the target, whatever the manifest says."""
+    wanted = row.destination or ""
+    if not wanted or wanted.endswith("/"):
+        last = file.name if file is not None else row.source.rpartition("/")[2]
+        wanted += to_local([last])[0]
+    path = Path(os.path.normpath(target / wanted))
+    if not path.is_relative_to(target) or path == target:
+        raise NameRefused(f"the destination {row.destination} is not below {target}")
+    return path

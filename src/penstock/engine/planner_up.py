@@ -1,0 +1,407 @@
+"""Upwards: what is to move from local sources to one remote destination.
+
+A remote folder is listed once, before anything is written to it, and what a listing does not show
+is known not to be there. What cannot or need not move (unreadable, excluded, too new, a name that
+cannot stand there) is handed on as well, for a report lists every file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from penstock.core.errors import (
+    Conflict,
+    MetadataRefused,
+    NameRefused,
+    PenstockError,
+    Refused,
+    RunStopped,
+    TransferError,
+    UsageError,
+)
+from penstock.core.lifecycle import State
+from penstock.core.locations import Local, Remote
+from penstock.core.metadata import Fault, FaultyTable, Sheet
+from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
+from penstock.core.names import to_remote
+from penstock.core.tables import ManifestRow
+from penstock.core.transfers import OnConflict, UpTransfer
+from penstock.engine.clock import Clock
+from penstock.engine.exchange import Exchange
+from penstock.engine.files import hop
+from penstock.engine.folders import Folders
+from penstock.engine.planner import (
+    BATCH,
+    Deliver,
+    Planned,
+    Planner,
+    Selecting,
+    Unmoved,
+    join,
+    remote_path,
+)
+from penstock.engine.survey import (
+    Listing,
+    LocalFile,
+    Surveyor,
+    local_file,
+    no_such_place,
+    take,
+    walk_local,
+)
+from penstock.platforms.namesakes import Namesakes
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class UploadPlanner(Planner):
+    """Local sources to one remote destination."""
+
+    def __init__(
+        self,
+        profile: str,
+        exchange: Exchange,
+        surveyor: Surveyor,
+        selecting: Selecting,
+        clock: Clock,
+        deliver: Deliver,
+        *,
+        on_conflict: OnConflict,
+    ) -> None:
+        super().__init__(profile, exchange, surveyor, selecting, clock, deliver)
+        self._on_conflict = on_conflict
+        self.room: int | None = None
+        self.sheet: Sheet | None = None
+        """The metadata table, where there is one."""
+        self._faults: list[Fault] | None = None
+        self._listings: dict[str, Listing] = {}
+        self._folders: Folders | None = None
+        self._namesakes: dict[str, list[RemoteFile]] | None = None
+        """By name, files that stand where names are not unique; None where they are."""
+
+    async def resolve(
+        self, destination: Remote, sources: Sequence[Local], *, rows: bool
+    ) -> Folders:
+        """The destination looked at, and the folders below it.
+
+        Raises `LocationError` where it is not there, `UsageError` where it is a file and a folder
+        is needed.
+        """
+        platform = self._exchange.platform
+        place = platform.place(remote_path(destination))
+        found = await self._look(place)
+        if found.file is not None and (len(sources) != 1 or rows or destination.folder_like):
+            raise UsageError(f"{destination} is a file; several sources need a folder to go to")
+        if found.file is not None and place.container.startswith("id="):
+            raise UsageError(f"{destination} is a file; name the folder to send to")
+        self._found = found
+        self._destination = destination
+        self._asked = place
+        self._wanted = Place(found.place.container, place.path)
+        await self._prepare(found.place)
+        self._folders = Folders(self._exchange, found.place)
+        if isinstance(platform, Namesakes) and not platform.traits.unique_names:
+            self._namesakes = {}
+            for file in await self._exchange.run(platform.standing()):
+                self._namesakes.setdefault(file.name, []).append(file)
+        elif not found.missing:
+            await self._check_root(found)
+        return self._folders
+
+    async def _prepare(self, place: Place) -> None:
+        """What the platform says of the container before anything goes there.
+
+        Raises `RunStopped` where it says that nothing may.
+        """
+        flow = self._exchange.platform.prepare(place, writing=True)
+        prepared = await self._exchange.run(flow)
+        if prepared.refusal is not None:
+            raise RunStopped(f"{self._destination}: {prepared.refusal}; nothing was moved")
+        self.room = prepared.room
+
+    async def _check_root(self, found: Found) -> None:
+        """The folder listed: it shows that it is there for this token, and what is in it."""
+        assert self._folders is not None
+        try:
+            await self._listing(found.place)
+        except Refused as refused:
+            if refused.status == 404 and found.place.path:  # noqa: PLR2004
+                # Remembered by an earlier run, and gone since: looked for anew.
+                await self._surveyor.forget(found.place)
+                again = await self._look(self._asked)
+                self._found = again
+                self._folders = Folders(self._exchange, again.place)
+                await self._listing(again.place)
+                return
+            raise no_such_place(found.place, refused) from refused
+
+    @property
+    def container(self) -> Place:
+        """What files go to."""
+        return self._found.place
+
+    async def check(self, plan: Callable[[], Awaitable[None]], table: str) -> None:
+        """Nothing, or `RunStopped` where what `plan` delivers does not fit, or `FaultyTable`.
+
+        Listings are kept. All faults of the metadata are found, those of rows that are about no
+        file among them.
+
+        A file that stands there with the same size needs no room; one that is written over does.
+        """
+        if self.room is None and self.sheet is None:
+            return
+        needed = 0
+        self._faults = []
+
+        async def add(batch: Sequence[Planned]) -> None:
+            nonlocal needed
+            for planned in batch:
+                if isinstance(planned, UpTransfer):
+                    there = planned.existing
+                    same = there is not None and there.size == planned.found.size
+                    needed += 0 if same else planned.found.size
+
+        deliver, self._deliver = self._deliver, add
+        try:
+            await plan()
+        finally:
+            self._deliver = deliver
+            faults, self._faults = self._faults, None
+        if self.sheet is not None:
+            found = dict.fromkeys((*self.sheet.check_rows(), *faults))
+            if found:
+                raise FaultyTable(table, sorted(found, key=lambda fault: fault.row))
+        if self.room is not None and needed > self.room:
+            raise RunStopped(
+                f"{self._destination} has room for {self.room} bytes, and {needed} are to be sent; "
+                "nothing was moved"
+            )
+
+    async def plan_sources(self, sources: Sequence[Local]) -> None:
+        """Every file of the sources, delivered."""
+        keep = len(sources) > 1 or self._selecting.keep_names
+        whole = self._wanted
+        is_folder = self._destination.folder_like or not self._found.missing
+        is_folder = (is_folder and self._found.file is None) or keep
+        for source in sources:
+            path = source.path
+            name = Path(os.path.abspath(path)).name  # noqa: PTH100,ASYNC240 - no I/O but getcwd; resolve() would follow links
+            if await hop(Path(path).is_dir):
+                base = _below(whole, (to_remote(name),)) if keep else whole
+                if self._found.file is not None:
+                    raise UsageError(
+                        f"{self._destination} is a file; {path} is a folder and cannot go there"
+                    )
+                async for files in take(self._walk_local(path)):
+                    await self._plan_folder(files, base)
+            elif is_folder:
+                await self._plan_files([(await hop(local_file, path, name), whole, name)])
+            else:
+                above, _, final = whole.path.rpartition("/")
+                file = await hop(local_file, path, name)
+                await self._plan_files([(file, Place(whole.container, above), final)])
+
+    def _walk_local(self, path: str) -> Iterator[list[LocalFile]]:
+        leave_out = self._selecting.leave_out
+        return walk_local(path, follow=self._selecting.follow, leave_out=leave_out)
+
+    async def plan_rows(self, rows: Iterable[ManifestRow], root: str) -> None:
+        """Every row of a manifest, delivered. `root` is what relative sources are relative to."""
+        for row in rows:
+            path = os.path.abspath(Path(root) / row.source)  # noqa: PTH100,ASYNC240 - as above
+            file = await hop(local_file, path, row.source)
+            try:
+                names = self._destination_names(row, file)
+            except PenstockError as error:
+                shown = self._shown(self._wanted, row.destination or Path(path).name)
+                await self._deliver([Unmoved(path, shown, State.FAILED, error=error)])
+                continue
+            folder = _below(self._wanted, names[:-1])
+            await self._plan_files([(file, folder, names[-1])], row)
+
+    def _destination_names(self, row: ManifestRow, file: LocalFile) -> tuple[str, ...]:
+        """Folders and name below the destination."""
+        if not row.destination:
+            return (Path(file.path).name,)
+        if self._namesakes is not None:
+            return (self._flat_name(row.destination, file),)
+        wanted = row.destination
+        prefix = self._shown(self._wanted)
+        if wanted.startswith(f"{self._profile}:"):
+            if not wanted.startswith(f"{prefix}/"):
+                raise NameRefused(f"the destination {wanted} is not below {self._destination}")
+            wanted = wanted.removeprefix(f"{prefix}/")
+        if wanted.startswith("/"):
+            raise NameRefused(f"the destination {wanted} is not below {self._destination}")
+        if wanted.endswith("/"):
+            wanted += Path(file.path).name
+        return tuple(to_remote(name) for name in wanted.split("/"))
+
+    def _flat_name(self, destination: str, file: LocalFile) -> str:
+        """The name a manifest gives a file where there are no folders.
+
+        A report's destination is an id: the file keeps the name it has there, or its own.
+        """
+        assert self._namesakes is not None
+        wanted = destination.removeprefix(f"{self._profile}:")
+        for name, standing in self._namesakes.items():
+            if any(one.id == wanted for one in standing):
+                return name
+        last = wanted.rpartition("/")[2]
+        is_id = wanted != destination and _UUID.fullmatch(wanted) is not None
+        return Path(file.path).name if is_id or not last else last
+
+    async def _plan_folder(self, files: Sequence[LocalFile], base: Place) -> None:
+        planned = []
+        for file in files:
+            *folders, name = file.relative.split("/")
+            try:
+                place = _below(base, tuple(to_remote(folder) for folder in folders))
+            except NameRefused as error:
+                path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240 - as above
+                shown = self._shown(base, file.relative)
+                await self._deliver([Unmoved(path, shown, State.FAILED, error=error)])
+                continue
+            planned.append((file, place, name))
+        await self._plan_files(planned)
+
+    async def _plan_files(
+        self, files: Sequence[tuple[LocalFile, Place, str]], row: ManifestRow | None = None
+    ) -> None:
+        planned: list[Planned] = []
+        for file, place, name in files:
+            planned.append(await self._plan_one(file, place, name, row))
+            if len(planned) >= BATCH:
+                await self._deliver(planned)
+                planned = []
+        if planned:
+            await self._deliver(planned)
+
+    async def _plan_one(
+        self, file: LocalFile, place: Place, name: str, row: ManifestRow | None
+    ) -> Planned:
+        if self._namesakes is not None:
+            place = self._wanted
+        shown = self._shown(place, name)
+        path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240
+        found = file.found
+        changed_at = found.mtime_ns / 1e9 if found is not None and found.mtime_ns else None
+        why = self._left_out(file.relative, changed_at)
+        text, faults = self._metadata_of(place, name, is_moved=why is None)
+        if why is not None:
+            return Unmoved(path, shown, State.SKIPPED, why, size=found.size if found else None)
+        if faults:
+            # A file that came after the table was checked.
+            refused = MetadataRefused("; ".join(map(str, faults)))
+            return Unmoved(path, shown, State.FAILED, error=refused)
+        if file.error is not None or found is None:
+            return Unmoved(path, shown, State.FAILED, error=file.error)
+        namesakes: tuple[RemoteFile, ...] | None = None
+        try:
+            name = to_remote(name)
+            if self._namesakes is not None:
+                namesakes = tuple(self._namesakes.get(name, ()))
+                self._check_name(name)
+        except NameRefused as error:
+            return Unmoved(path, shown, State.FAILED, error=error, size=found.size)
+        largest = self._exchange.platform.traits.largest_file
+        if found.size > largest:
+            too_large = TransferError(
+                f"{path} has {found.size} bytes; the platform takes files up to {largest}"
+            )
+            return Unmoved(path, shown, State.FAILED, error=too_large, size=found.size)
+        listing = await self._listing_of(place) if namesakes is None else Listing()
+        folders = self._folders
+        assert folders is not None
+        taken: set[str] = set()
+        existing = listing.files.get(name)
+        if self._on_conflict is OnConflict.RENAME:
+            taken = listing.taken()
+            if existing is None and name in listing.folders:
+                # A folder has the name: no file's size is like it, so another name is chosen.
+                existing = RemoteFile(listing.folders[name].id, name, None)
+        elif name in listing.folders:
+            if self._on_conflict is OnConflict.SKIP:
+                return Unmoved(path, shown, State.SKIPPED, "conflict", size=found.size)
+            taken_by = Conflict(f"{shown} is a folder; a file cannot take its name")
+            return Unmoved(path, shown, State.FAILED, "conflict", taken_by, found.size)
+        return UpTransfer(
+            Identity(
+                Direction.UP,
+                self._exchange.platform.endpoint,
+                place.container,
+                join(place.path, name),
+                path,
+            ),
+            path,
+            shown,
+            folders.known(place.path) or Place(place.container, place.path),
+            name,
+            found,
+            existing=existing,
+            taken=taken,
+            siblings=listing.files,
+            promised=dict(row.digests) if row else {},
+            promised_size=row.size if row else None,
+            namesakes=namesakes,
+            metadata=text,
+        )
+
+    def _check_name(self, name: str) -> None:
+        platform = self._exchange.platform
+        assert isinstance(platform, Namesakes)
+        platform.check_name(name)
+
+    def _metadata_of(
+        self, place: Place, name: str, *, is_moved: bool
+    ) -> tuple[str | None, list[Fault]]:
+        """What is to be stored with a file by its path below the destination, or what is wrong."""
+        if self.sheet is None:
+            return None, []
+        below = place.path.removeprefix(self._wanted.path).lstrip("/")
+        path = join(below, name) if place.path.startswith(self._wanted.path) else name
+        if not is_moved:
+            self.sheet.rows_of(path)
+            return None, []
+        text, faults = self.sheet.of(path)
+        if self._faults is None:
+            return text, faults
+        self._faults += faults
+        return text, []
+
+    async def _listing_of(self, place: Place) -> Listing:
+        """A folder's listing; empty where the listings above it show that it is not there."""
+        folders = self._folders
+        assert folders is not None
+        if place.path in self._listings:
+            return self._listings[place.path]
+        known = folders.known(place.path)
+        if known is None and not self._is_missing(place.path):
+            above, _, name = place.path.rpartition("/")
+            if len(above) >= len(self._found.place.path):
+                parent = await self._listing_of(Place(place.container, above))
+                if name in parent.folders:
+                    known = Place(place.container, place.path, parent.folders[name].id)
+                    folders.learn(known)
+        if known is None:
+            return self._listings.setdefault(place.path, Listing())
+        return await self._listing(known)
+
+    def _is_missing(self, path: str) -> bool:
+        """Whether looking for the destination has shown that nothing is at or below a path."""
+        if not self._found.missing:
+            return not path
+        first = join(self._found.place.path, self._found.missing[0])
+        return path == first or path.startswith(f"{first}/")
+
+    async def _listing(self, place: Place) -> Listing:
+        listing = await self._surveyor.listing(place)
+        self._listings[place.path] = listing
+        return listing
+
+
+def _below(place: Place, names: tuple[str, ...]) -> Place:
+    return Place(place.container, join(place.path, *names))

@@ -1,0 +1,231 @@
+"""The ledger's rows, as they are read and written: no transaction is begun here.
+
+What SQLite holds becomes what the engine works with, and back: paths that are no valid text,
+fingerprints, and the states that a claim or an end lead to.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from penstock.core.lifecycle import Event, State, after
+from penstock.core.model import Direction, Fingerprint, Identity, RemoteFile
+from penstock.core.times import when
+
+# Proofs that a storage's own word makes, and can make again.
+_STATED = frozenset(("etag", "platform-digest"))
+# Whole seconds in listings, and two clocks that are kept by the same means. A guess.
+_TICK_S = 2.0
+IDENTITY = "direction = ? AND endpoint = ? AND container = ? AND remote_path = ? AND local_path = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the ledger knows of one transfer."""
+
+    id: int
+    identity: Identity
+    state: State
+    source: Fingerprint | None = None
+    part_size: int | None = None
+    upload_id: str | None = None
+    partial: str | None = None
+    validator: str | None = None
+    remote_id: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    digests: dict[str, str] = field(default_factory=dict)
+    verified_by: str | None = None
+    placed: str | None = None
+    parts: int = 0
+    parallel: bool = True
+    metadata: str | None = None
+    """Digest of the metadata that is stored with it."""
+    ended_at: float | None = None
+
+    def may_be_another(self, file: RemoteFile) -> bool:
+        """Whether a listed file that looks like the one proved may have come after it.
+
+        Where a file's id is its path, one that took its place within a tick of the platform's
+        clock differs in nothing a listing tells. What its URL proves then costs no request of the
+        quota, so it is asked again where only seconds lie between.
+        """
+        told_by_page = file.lease is not None and file.lease.origin.kind == "page"
+        if self.verified_by not in _STATED or not told_by_page or not file.size:
+            return False  # Empty files are all alike.
+        modified_at = when(file.modified)
+        return (
+            modified_at is not None
+            and self.ended_at is not None
+            and modified_at > self.ended_at - _TICK_S
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A request that was about to be sent, and whose answer might have been lost."""
+
+    id: int
+    transfer: int | None
+    kind: str
+    place: str
+    name: str
+    size: int | None
+    part_size: int | None
+    made_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An earlier run; `ended_at` and `summary` (JSON) are None where it did not end by itself."""
+
+    id: str
+    began_at: float
+    ended_at: float | None
+    sources: tuple[str, ...]
+    destination: str
+    summary: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A transfer another live process is moving."""
+
+    holder: str
+
+
+COLUMNS = (
+    "id, direction, endpoint, container, remote_path, local_path, state, source, part_size,"
+    " upload_id, partial, validator, remote_id, size, mtime_ns, digests, verified_by, placed,"
+    " parts, parallel, metadata, ended_at"
+)
+
+
+def key_of(identity: Identity) -> tuple[str | bytes | None, ...]:
+    """What a transfer's row is found by, in the order of `IDENTITY`."""
+    return (
+        identity.direction.value,
+        identity.endpoint,
+        identity.container,
+        stored(identity.remote_path),
+        stored(identity.local_path),
+    )
+
+
+def stored(text: str | None) -> str | bytes | None:
+    """A path as SQLite takes it: one that is no valid text, as a file name may be, as bytes."""
+    if text is None:
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def loaded(value: str | bytes | None) -> Any:  # noqa: ANN401 - as its column is
+    """What `stored` was given."""
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+def row_of(connection: sqlite3.Connection, identity: Identity) -> Row | None:
+    """A transfer's row, where there is one."""
+    found = connection.execute(
+        f"SELECT {COLUMNS} FROM transfers WHERE {IDENTITY}",  # noqa: S608 - no value in it
+        key_of(identity),
+    ).fetchone()
+    return read_row(found) if found is not None else None
+
+
+def rows_of(identities: Sequence[Identity], connection: sqlite3.Connection) -> list[Row | None]:
+    """Each transfer's row, in the order asked."""
+    return [row_of(connection, identity) for identity in identities]
+
+
+def by_id(connection: sqlite3.Connection, transfer: int) -> Row:
+    """The row of a transfer that has one."""
+    return read_row(
+        connection.execute(f"SELECT {COLUMNS} FROM transfers WHERE id = ?", (transfer,)).fetchone()  # noqa: S608
+    )
+
+
+def read_row(found: tuple[Any, ...]) -> Row:
+    """A row out of `COLUMNS`."""
+    key, direction, endpoint, container, remote, local, state, source, *rest = found
+    part_size, upload_id, partial_path, validator, remote_id, size, mtime_ns, *rest = rest
+    digests, verified_by, placed, parts, parallel, metadata, ended_at = rest
+    return Row(
+        id=key,
+        identity=Identity(Direction(direction), endpoint, container, loaded(remote), loaded(local)),
+        state=State(state),
+        source=Fingerprint(**json.loads(source)) if source else None,
+        part_size=part_size,
+        upload_id=upload_id,
+        partial=loaded(partial_path),
+        validator=validator,
+        remote_id=remote_id,
+        size=size,
+        mtime_ns=mtime_ns,
+        digests=json.loads(digests),
+        verified_by=verified_by,
+        placed=loaded(placed),
+        parts=parts,
+        parallel=bool(parallel),
+        metadata=metadata,
+        ended_at=ended_at,
+    )
+
+
+def state_of(connection: sqlite3.Connection, transfer: int) -> State:
+    """The state of a transfer that has a row."""
+    found = connection.execute("SELECT state FROM transfers WHERE id = ?", (transfer,)).fetchone()
+    return State(found[0])
+
+
+# What a claim alone does not change: it was proved as far as it can be, or only wants its name.
+_KEPT = frozenset((State.VERIFIED, State.UNVERIFIED, State.ARRIVED))
+
+
+def once_taken(state: State) -> State:
+    """The state of a transfer that was left in `state`, once it is claimed."""
+    if state in _KEPT:
+        return state
+    if state is State.MOVING:
+        state = after(state, Event.INTERRUPT)
+    elif state is not State.PLANNED:
+        state = after(state, Event.PLAN_AGAIN)
+    return after(state, Event.CLAIM)
+
+
+_ENDS = {
+    State.VERIFIED: Event.PROOF,
+    State.UNVERIFIED: Event.NO_PROOF,
+    State.SKIPPED: Event.SKIP,
+    State.FAILED: Event.FAIL,
+}
+
+
+def once_ended(state: State, end: State) -> State:
+    """`end`, reached from `state` by the events that lead there."""
+    if state is end:
+        return end
+    if state is State.MOVING and end in {State.VERIFIED, State.UNVERIFIED}:
+        state = after(state, Event.ALL_PARTS)
+    return after(state, _ENDS[end])
+
+
+def forget_parts(connection: sqlite3.Connection, transfer: int) -> None:
+    """A transfer's receipts and intents are gone."""
+    connection.execute("DELETE FROM receipts WHERE transfer = ?", (transfer,))
+    connection.execute("DELETE FROM intents WHERE transfer = ?", (transfer,))
+
+
+def dumped(source: Fingerprint) -> str:
+    """A fingerprint as its column holds it."""
+    return json.dumps(
+        {k: v for k, v in asdict(source).items() if v is not None} | {"size": source.size}
+    )

@@ -1,0 +1,82 @@
+"""What ends a run early: a stop that is asked for, too many failures, failures all alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import anyio
+
+from penstock.core.errors import (
+    Effect,
+    LeaseExpired,
+    MetadataRefused,
+    PenstockError,
+    Refused,
+    RunStopped,
+)
+
+# Files under way at once. Small files spend their time waiting for answers, not moving bytes.
+FILES_AT_ONCE = 48
+# Transfers that must fail alike, with none succeeding, before the cause is taken for a shared one.
+ALIKE = 20
+
+
+class TooManyFailures(RunStopped):
+    """As many transfers failed as `max_failures` allows."""
+
+
+class Stop:
+    """Asks a run to stop: nothing new begins. `reason` says who asked."""
+
+    def __init__(self) -> None:
+        self._asked = anyio.Event()
+        self.reason: str | None = None
+
+    def ask(self, reason: str) -> None:
+        """From now on nothing new begins."""
+        if self.reason is None:
+            self.reason = reason
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Returns when a stop is asked for."""
+        await self._asked.wait()
+
+
+@dataclass(slots=True)
+class Limits:
+    """When a run gives up, and how wide it works."""
+
+    max_failures: int | None = None
+    files_at_once: int = FILES_AT_ONCE
+
+
+@dataclass(slots=True)
+class Alike:
+    """Counts failures of one permanent kind, until something succeeds."""
+
+    kinds: Counter[tuple[str, object]] = field(default_factory=Counter)
+    succeeded: bool = False
+
+    def add(self, error: PenstockError) -> None:
+        """Raises `RunStopped` where the first `ALIKE` transfers failed on one permanent answer."""
+        if self.succeeded or not isinstance(error, Refused | LeaseExpired | MetadataRefused):
+            return
+        if isinstance(error, Refused) and error.effect is Effect.RETRY:
+            return
+        kind: tuple[str, object]
+        if isinstance(error, Refused):
+            kind = (str(error.status), error.code)
+        else:
+            kind = ("metadata" if isinstance(error, MetadataRefused) else "storage", None)
+        self.kinds[kind] += 1
+        if self.kinds[kind] >= ALIKE:
+            raise RunStopped(
+                f"the first {ALIKE} transfers failed alike and none succeeded: {error}"
+            ) from error
