@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -23,6 +24,7 @@ from penstock.engine.files import hop
 from penstock.engine.ledger import Ledger
 from penstock.engine.limiter import Limiter
 from penstock.engine.pacing import Pacer
+from penstock.engine.reaching import proxy_for, trusting
 from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
@@ -150,6 +152,8 @@ async def open_session(
             Transport(
                 connections=max(100, 4 * bodies),
                 pacer=Pacer(bwlimit, clock.now_s) if bwlimit is not None else None,
+                tls=await hop(trusting, profile.network),
+                proxy=partial(proxy_for, profile.network),
             ) as transport,
             Limiter(
                 key=key,

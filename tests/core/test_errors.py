@@ -19,6 +19,7 @@ EFFECTS = {
     "QuotaStoreError": Effect.STOP_RUN,
     "AnswerLost": Effect.RETRY,
     "NotSent": Effect.RETRY,
+    "Untrusted": Effect.FAIL_TRANSFER,
     "LeaseExpired": Effect.RETRY,
     "AnswerUnusable": Effect.RETRY,
     "RemoteChanged": Effect.RETRY,

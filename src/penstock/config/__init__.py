@@ -6,8 +6,9 @@ are arguments: this package never looks at `os.environ`, so two callers in one p
 No token is ever part of a message, a `repr` or a pickle.
 """
 
-from penstock.config.endpoints import check_endpoint, check_url
+from penstock.config.endpoints import check_endpoint, check_url, is_loopback
 from penstock.config.load import load, state_dir
+from penstock.config.network import Network
 from penstock.config.profiles import BUILT_IN, PLATFORMS, WEB, Profile, Settings
 from penstock.config.tokens import Token, TokenSource
 
@@ -15,12 +16,14 @@ __all__ = [
     "BUILT_IN",
     "PLATFORMS",
     "WEB",
+    "Network",
     "Profile",
     "Settings",
     "Token",
     "TokenSource",
     "check_endpoint",
     "check_url",
+    "is_loopback",
     "load",
     "state_dir",
 ]

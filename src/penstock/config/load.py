@@ -19,8 +19,9 @@ from pathlib import Path
 
 import platformdirs
 
-from penstock.config import official, tokens
+from penstock.config import network, official, tokens
 from penstock.config.endpoints import check_endpoint
+from penstock.config.network import Network
 from penstock.config.profiles import BUILT_IN, PLATFORMS, QUOTAS, Profile, Settings, variable
 from penstock.config.tokens import TokenSource
 from penstock.core.errors import ProfileError, UsageError
@@ -39,6 +40,8 @@ _KEYS = (
     "weight",
     "token_expires",
     "insecure",
+    "ca",
+    "proxy",
     "settings",
 )
 # Where a platform has one service, a further profile of it needs no endpoint of its own.
@@ -70,6 +73,7 @@ def load(
     tables = _tables(_read_toml(path, must_exist=named is not None), path)
     environment = _by_profile(environ)
     names = _names(tables, environment, warnings)
+    around = network.from_environment(environ, warnings)
     reader = _Reader(
         environ=environ,
         home=home,
@@ -78,11 +82,12 @@ def load(
         environment=environment,
         sb=official.from_environment(environ, warnings),
         sections=official.from_file(home, warnings),
+        network=around,
     )
     profiles = {name: reader.profile(name, tables.get(name, {})) for name in names}
     profiles = reader.with_official(profiles)
     _warn_of_literals(path, tables, profiles, warnings)
-    return Settings(profiles, path, tuple(warnings))
+    return Settings(profiles, path, tuple(warnings), around)
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -205,6 +210,7 @@ class _Reader:
     environment: Mapping[str, Mapping[str, str]] = field(repr=False)
     sb: official.Credentials
     sections: tuple[official.Credentials, ...]
+    network: Network = field(default_factory=Network)
 
     def profile(self, name: str, table: Mapping[str, object]) -> Profile:
         """The profile as built in, configured and set; without what the official client knows."""
@@ -224,6 +230,12 @@ class _Reader:
             token=self._token(name, table, said),
             token_expires=self._expiry(name, table),
             insecure=insecure,
+            network=network.of_profile(
+                table,
+                lambda key: self._key(name, key),
+                self.network,
+                lambda text: str(tokens.expanded(text, home=self.home, folder=self.path.parent)),
+            ),
             settings=self._settings(name, table),
         )
 

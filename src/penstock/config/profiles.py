@@ -6,10 +6,11 @@ Values only: where they come from, and which wins, is `load`'s to know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+from penstock.config.network import Network
 from penstock.config.tokens import TokenSource
 from penstock.core.errors import ProfileError
 from penstock.core.locations import suggestion
@@ -48,6 +49,7 @@ class Profile:
     (requests, window in seconds). `share` is the part of it to use, None for all, and
     `weight` what runs that share a quota and find too little divide it by. `token_expires`
     is the day as configured. `settings` are a platform's own, as text.
+    `network` is how its hosts, and those it leads to, are reached.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Profile:
     token: TokenSource = field(default_factory=TokenSource)
     token_expires: date | None = None
     insecure: bool = False
+    network: Network = field(default_factory=Network)
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,12 +75,14 @@ WEB = Profile("https", "web", "https:")
 class Settings:
     """All that was configured. `warnings` are sentences for the user, in order, without secrets.
 
-    `config_file` is the file that was read, or would be.
+    `config_file` is the file that was read, or would be. `network` is what the environment says of
+    proxies.
     """
 
     profiles: Mapping[str, Profile]
     config_file: Path
     warnings: tuple[str, ...] = ()
+    network: Network = field(default_factory=Network)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +95,7 @@ class Settings:
         Raises `ProfileError` where it is not known, or has no endpoint.
         """
         if name == WEB.name:
-            return WEB
+            return replace(WEB, network=self.network)
         profile = self.profiles.get(name)
         if profile is None:
             raise ProfileError(

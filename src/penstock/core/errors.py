@@ -15,6 +15,7 @@
     │   ├── Refused                the platform answered, with something else than was accepted
     │   ├── AnswerLost             it was sent; whether it was done is not known
     │   ├── NotSent                it never left: the host could not be reached
+    │   │   └── Untrusted          the host is not who it says, as far as can be told
     │   ├── LeaseExpired           a presigned URL is too old
     │   └── AnswerUnusable         an answer came and breaks its own contract
     ├── ActionsFailed              things did not come to the state they were asked to
@@ -164,6 +165,12 @@ class NotSent(ExchangeError):
     """The host could not be reached, so nothing was asked of it."""
 
     effect = Effect.RETRY
+
+
+class Untrusted(NotSent):
+    """The host's certificate is not to be believed, so nothing was asked of it, nor will be."""
+
+    effect = Effect.FAIL_TRANSFER
 
 
 class LeaseExpired(ExchangeError):

@@ -2,6 +2,7 @@
 
     what came                                   SAFE                ASK
     never sent (no connection)                  again               again
+    never sent (a certificate nobody signed)    thrown              thrown
     refused: the quota is spent                 again, no try spent again, no try spent
     refused: a work queue is full               again               thrown: fewer are to be sent
     refused: later (5xx, 408, 425)              again               again if the platform said no
@@ -26,6 +27,7 @@ from penstock.core.errors import (
     NotSent,
     PenstockError,
     Refused,
+    Untrusted,
 )
 from penstock.core.model import Repeat, Request
 
@@ -46,6 +48,8 @@ _NOT_DONE = frozenset((425, 429))
 def decide(error: PenstockError, request: Request) -> Verdict:
     """What to do about `error`, which came in place of an answer to `request`."""
     safe = request.repeat is Repeat.SAFE
+    if isinstance(error, Untrusted):
+        return Verdict.THROW
     if isinstance(error, NotSent):
         return Verdict.AGAIN
     if isinstance(error, Refused):

@@ -29,6 +29,7 @@ from penstock.core.errors import (
     Refused,
     RemoteChanged,
     TokenRefused,
+    Untrusted,
 )
 from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
 from penstock.core.retry import Verdict, decide
@@ -236,7 +237,7 @@ class Exchange:
     def _is_outage(self, request: Request, error: PenstockError) -> bool:
         """Whether the request waits for its host to open, none of its tries being spent."""
         where = origin(request.url)
-        if isinstance(error, NotSent):
+        if isinstance(error, NotSent) and not isinstance(error, Untrusted):
             return self._outages.unreachable(where, "no connection")
         if isinstance(error, Refused) and error.outage:
             self._outages.maintained(where, "maintenance")

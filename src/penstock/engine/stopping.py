@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from penstock.core.errors import (
-    Effect,
-    LeaseExpired,
+    ExchangeError,
     MetadataRefused,
     PenstockError,
     Refused,
@@ -59,22 +58,21 @@ class Limits:
 
 @dataclass(slots=True)
 class Alike:
-    """Counts failures of one permanent kind, until something succeeds."""
+    """Counts failures of one kind, until something succeeds.
+
+    A kind is what an answer said, or that none came, whatever the file: each has had all its tries.
+    """
 
     kinds: Counter[tuple[str, object]] = field(default_factory=Counter)
     succeeded: bool = False
 
     def add(self, error: PenstockError) -> None:
-        """Raises `RunStopped` where the first `ALIKE` transfers failed on one permanent answer."""
-        if self.succeeded or not isinstance(error, Refused | LeaseExpired | MetadataRefused):
+        """Raises `RunStopped` where the first `ALIKE` transfers failed on one cause."""
+        if self.succeeded or not isinstance(error, ExchangeError | MetadataRefused):
             return
-        if isinstance(error, Refused) and error.effect is Effect.RETRY:
-            return
-        kind: tuple[str, object]
+        kind: tuple[str, object] = (type(error).__name__, None)
         if isinstance(error, Refused):
             kind = (str(error.status), error.code)
-        else:
-            kind = ("metadata" if isinstance(error, MetadataRefused) else "storage", None)
         self.kinds[kind] += 1
         if self.kinds[kind] >= ALIKE:
             raise RunStopped(

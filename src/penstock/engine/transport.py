@@ -13,13 +13,12 @@ slow is not.
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import ssl
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace, TracebackType
 from typing import Self
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import anyio
@@ -33,6 +32,7 @@ from penstock.core.errors import (
     NotSent,
     PenstockError,
     RemoteChanged,
+    Untrusted,
     redacted,
 )
 from penstock.core.model import MIB, FileSlice, Headers, Request, Response, validator_field
@@ -137,8 +137,10 @@ class Transport:
         tls: ssl.SSLContext | bool = True,
         user_agent: str = "penstock",
         pacer: Pacer | None = None,
+        proxy: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._pacer = pacer
+        self._proxy = proxy
         self._buffers = Buffers()
         self._connections = connections
         self._tls = tls
@@ -204,6 +206,7 @@ class Transport:
             )
         body = _RopeBody(request, progress, stall_s, self._pacer, beside) if request.body else None
         headers = [*request.headers, *signed]
+        proxy, password = _proxy(self._proxy, request.url)
         try:
             async with session.request(
                 request.method,
@@ -212,7 +215,8 @@ class Transport:
                 data=body,
                 timeout=timeout,
                 allow_redirects=False,
-                proxy=_proxy_for(request.url),
+                proxy=proxy,
+                proxy_headers=password,
                 trace_request_ctx=on_leave,
             ) as answer:
                 return await self._receive(request, answer, body, progress, beside)
@@ -330,16 +334,25 @@ def _leaving() -> aiohttp.TraceConfig:
     return config
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy the environment names for a URL, if any.
+def _proxy(
+    choose: Callable[[str], str | None], url: str
+) -> tuple[URL | None, dict[str, str] | None]:
+    """The proxy a URL is asked by, and who we are to it; None where it goes straight.
 
     aiohttp's own reading of the environment is not used: it takes passwords from `~/.netrc` as
     well, and a presigned URL must carry none.
     """
-    parts = urlsplit(url)
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)
+    try:
+        chosen = choose(url)
+    except ValueError:  # no URL at all, which is found out when it is asked
+        chosen = None
+    if chosen is None:
+        return None, None
+    where = URL(chosen)
+    if where.user is None:
+        return where, None
+    known = base64.b64encode(f"{where.user}:{where.password or ''}".encode()).decode()
+    return where.with_user(None), {"Proxy-Authorization": f"Basic {known}"}
 
 
 async def _bounded(answer: aiohttp.ClientResponse, request: Request) -> bytes:
@@ -398,8 +411,24 @@ def check_head(request: Request, status: int, headers: Headers) -> None:
 def _translated(error: BaseException, request: Request) -> PenstockError:
     """The error of ours that a foreign one means. The only place where that is decided."""
     what = f"{request.method} {redacted(request.url)}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Untrusted(
+            f"{what}: the certificate of {error.host} was refused"
+            f" ({_why_untrusted(error.certificate_error)}). Where it is your institution's own, set"
+            ' ca = "FILE" in the profile, or SSL_CERT_FILE'
+        )
+    if isinstance(error, aiohttp.ClientSSLError):
         return NotSent(f"{what}: the TLS connection was refused ({type(error).__name__})")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return NotSent(
+            f"{what}: the proxy refused to connect (status {error.status}); check HTTPS_PROXY,"
+            " NO_PROXY, or proxy in the profile"
+        )
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return NotSent(
+            f"{what}: no connection to the proxy ({error.strerror or type(error).__name__}); check"
+            " HTTPS_PROXY, NO_PROXY, or proxy in the profile"
+        )
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         reason = getattr(error, "strerror", None) or type(error).__name__
         return NotSent(f"{what}: no connection ({reason}); check the network and the endpoint")
@@ -410,3 +439,8 @@ def _translated(error: BaseException, request: Request) -> PenstockError:
     if isinstance(error, aiohttp.ClientPayloadError):
         return AnswerLost(f"{what}: the answer broke off")
     return AnswerLost(f"{what}: the connection broke ({type(error).__name__})")
+
+
+def _why_untrusted(error: Exception) -> str:
+    """What is wrong with a certificate, in OpenSSL's words."""
+    return str(getattr(error, "verify_message", "") or type(error).__name__)
