@@ -27,8 +27,11 @@ async def test_a_file_fetched_by_its_id_is_verified_by_the_platforms_md5(
 ) -> None:
     content = bytes(range(256)) * 1000
     file_id = datameta_server.store("down.bin", content)
+    plan = await penstock.plan(f"datameta:{file_id}", f"{tmp_path}/here/", environ=environ)
     report = await penstock.copy(f"datameta:{file_id}", f"{tmp_path}/here/", environ=environ)
+    assert report.summary.api_requests["datameta"] == plan.api_requests
     (line,) = report.lines()
+    assert line.api_requests == 2
     assert (line.status, line.verified_by) == ("verified", "platform-digest")
     assert (tmp_path / "here" / "down.bin").read_bytes() == content
     again = await penstock.copy(f"datameta:{file_id}", f"{tmp_path}/here/", environ=environ)

@@ -165,6 +165,8 @@ async def test_everything_wrong_is_told_before_anything_moves(bench: Nightly) ->
     assert (3, "Date") in told
     assert (5, "#ID") in told
     assert (5, "R1") in told
+    assert (4, "R1") in told, "a file that is not there is told with the rest"
+    assert any("named by no row" in fault.reason for fault in raised.value.faults)
     assert bench.server.pending() == before
     bench.rows = bench.rows[:1]
     bench.rows[0] = bench.rows[0].replace("lower1", "AB1")
@@ -204,6 +206,51 @@ async def test_what_the_server_has_against_a_row_leaves_the_others_to_submit_com
     assert (last.exit_code, last.summary.submission or {}) == (
         0, {**(last.summary.submission or {}), "rows": 1, "left": 0},
     )  # fmt: skip
+
+
+async def test_what_was_submitted_is_listed_fetched_proved_and_its_records_saved(
+    bench: Nightly,
+) -> None:
+    bench.add("a")
+    bench.add("b")
+    table = bench.home / "table.csv"
+    table.write_text("#ID;Date;R1\n" + "".join(f"{row}\n" for row in bench.rows))
+    up = (f"{bench.root}/", "datameta:")
+    options: dict[str, Any] = {"metadata": table, "submit": bench.mark, "environ": bench.environ}
+    planned = await penstock.plan(*up, **options)
+    sent = await penstock.copy(*up, **options)
+    assert sent.summary.api_requests["datameta"] == planned.api_requests
+    again = await penstock.plan(*up, **options)
+    repeated = await penstock.copy(*up, **options)
+    assert repeated.summary.api_requests["datameta"] == again.api_requests
+    own = str((sent.summary.submission or {})["id"])
+    listed = await penstock.list_("datameta:submissions", environ=bench.environ)
+    (place,) = [entry.location for entry in listed if entry.id == own]
+    back, saved = bench.home / "back", bench.home / "saved.csv"
+    # Whoever plans first finds the place, and the copy need not.
+    plan = await penstock.plan(
+        place, f"{back}/", environ={**bench.environ, "XDG_STATE_HOME": str(bench.home / "other")}
+    )
+    down = await penstock.copy(place, f"{back}/", environ=bench.environ, report=bench.home / "r")
+    assert {line.verified_by for line in down.lines()} == {"platform-digest"}
+    assert down.summary.api_requests["datameta"] == plan.api_requests
+    lost = {**bench.environ, "XDG_STATE_HOME": str(bench.home / "fresh")}
+    same = await penstock.copy(place, f"{back}/", environ=lost, save_metadata=saved)
+    assert [line.reason for line in same.lines()] == ["already there, the same"] * 2
+    assert sorted(saved.read_text().splitlines()[1:]) == sorted(
+        row.replace(";", ",") for row in bench.rows
+    )
+    for held, against in ((place, back), (bench.root, place), (bench.root, "datameta:")):
+        found = await penstock.verify(held, against, environ=bench.environ, strict=True)
+        assert (found.ok, found.same) == (True, 2), (held, against, found)
+    assert (await penstock.verify("datameta:", report=sent.path, environ=bench.environ)).same == 2
+    (back / f"{bench.mark}-a").write_bytes(
+        b"x" * len((bench.root / f"{bench.mark}-a").read_bytes())
+    )
+    found = await penstock.verify(place, back, environ=bench.environ)
+    assert [each.path for each in found.different] == [f"{bench.mark}-a"]
+    kept = await penstock.metadata(place, environ=bench.environ)
+    assert {one.values["R1"] for one in kept} == {(f"{bench.mark}-a",), (f"{bench.mark}-b",)}
 
 
 async def test_without_submit_records_are_made_and_wait(bench: Nightly) -> None:

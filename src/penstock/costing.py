@@ -66,13 +66,13 @@ class Costing:
             self.new_folders.add(transfer.folder.path)
 
     async def _down(self, transfer: DownTransfer) -> None:
-        size = transfer.file.size or 0
         exists = await hop(os.path.isfile, transfer.local_path)
         if exists:
             found = await hop(os.path.getsize, transfer.local_path)
             if self._settles(found == transfer.file.size, by_manifest=bool(transfer.promised)):
                 return
-        self.cost.add_download(size, self.session.exchange.platform.traits)
+        traits = self.session.exchange.platform.traits
+        self.cost.add_download(transfer.file.size, traits, self.choices.part_size)
 
     def _settles(self, same_size: bool, *, by_manifest: bool = False) -> bool:  # noqa: FBT001
         """Whether a file that is there already is not moved, as far as a plan can tell."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from penstock.api.opening import folders_of, prepared, settings_of
 from penstock.api.tables import schema_of
@@ -15,6 +16,7 @@ from penstock.core.events import Event
 from penstock.core.locations import Local, Remote
 from penstock.core.metadata import Column, Values
 from penstock.core.model import Place
+from penstock.core.traits import Attaches
 from penstock.engine.clock import Clock
 from penstock.engine.kept import KeptAnswers
 from penstock.engine.survey import Surveyor, no_such_place
@@ -26,10 +28,21 @@ from penstock.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What is stored with one file: its path below the location, and values by column."""
+    """What is stored with one file: its path below the location, and values by column.
 
-    path: str
+    `path` is None for a record, which names its files by its values.
+    """
+
+    path: str | None
     values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a metadata table, beside `path` where it is `by_path`."""
+
+    columns: Sequence[Column]
+    by_path: bool
 
 
 async def metadata(
@@ -61,16 +74,17 @@ async def metadata(
         if there.missing:
             raise no_such_place(place, Refused(f"{there.missing[0]!r} is missing", status=404))
         await schema_of(session, there.place, kept, emit)
+        by_path = platform.traits.attaches is not Attaches.SUBMITTED
         only = there.file.name if there.file is not None else None
         if only is not None and place.container.startswith("id="):
             raise UsageError(f"{location} is a file; name it by its path, or name its folder")
         async for path, values in stored_below(session, there.place, kept):
             if values and only in {None, path}:
-                take(Described(path, values))
+                take(Described(path if by_path else None, values))
     return found
 
 
-async def metadata_columns(
+async def metadata_table(
     location: str,
     *,
     state: str | os.PathLike[str] | None = None,
@@ -80,14 +94,21 @@ async def metadata_columns(
     quota_fallback: str | None = None,
     on_event: Callable[[Event], None] | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Sequence[Column]:
+) -> Columns:
     """The columns a metadata table for a location may have. Raises as `metadata` does."""
     async with _opened(
         location, state, config, quota_share, quota_store, quota_fallback, on_event, environ
     ) as (session, surveyor, where, kept, emit):
         place = session.exchange.platform.place(path_of(where))
         there = await surveyor.find(place)
-        return (await schema_of(session, there.place, kept, emit)).schema.columns()
+        schema = (await schema_of(session, there.place, kept, emit)).schema
+        by_path = session.exchange.platform.traits.attaches is not Attaches.SUBMITTED
+        return Columns(schema.columns(), by_path)
+
+
+async def metadata_columns(location: str, **options: Any) -> Sequence[Column]:  # noqa: ANN401
+    """The columns of `metadata_table`; takes the same options."""
+    return (await metadata_table(location, **options)).columns
 
 
 @asynccontextmanager

@@ -144,8 +144,11 @@ async def plan(
             folders=folders,
             emit=emit,
         )
+        submission_requests = 0
         if submits(session, job):
-            await submission_of(job, session, plan_all, deliveries.use, asked, emit)
+            use = deliveries.use
+            submission = await submission_of(job, session, plan_all, use, asked, emit)
+            submission_requests = await submission.cost()
         deliveries.use(costing.deliver)
         await plan_all()
         known = await ledger.fact(session.exchange.platform.endpoint, RATE)
@@ -153,7 +156,7 @@ async def plan(
     cost = costing.cost
     new = missing_folders(costing.new_folders, remote_folders)
     folder_requests = len(new) * traits.requests_per_folder
-    metadata_requests = -(-costing.attached // traits.attached_at_once)
+    metadata_requests = -(-costing.attached // traits.attached_at_once) + submission_requests
     requests = cost.api_requests + folder_requests + metadata_requests + spent
     terms = terms_of(session.profile, traits)
     quota, window_s = terms.top, terms.window_ns / NS_PER_S

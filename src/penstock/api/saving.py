@@ -17,6 +17,7 @@ from penstock.core.events import Event
 from penstock.core.metadata import Values
 from penstock.core.metatables import csv_of, json_of
 from penstock.core.model import Place
+from penstock.core.traits import Attaches
 from penstock.core.transfers import DownTransfer
 from penstock.engine.files import hop
 from penstock.engine.planner import Deliver, Planned
@@ -63,7 +64,12 @@ class Saving:
         """The table is written, beside its name first. Files without metadata are left out."""
         rows = [row async for row in self._rows(session, kept, emit)]
         rows.sort(key=lambda row: row[0])
-        await hop(self._write, rows)
+        by_path = session.exchange.platform.traits.attaches is not Attaches.SUBMITTED
+        if not by_path:
+            # A record that names several files came with each of them.
+            once = {json_of("", values, by_path=False): ("", values) for _, values in rows}
+            rows = list(once.values())
+        await hop(lambda: self._write(rows, by_path=by_path))
 
     async def _rows(
         self, session: Session, kept: Path, emit: Callable[[Event], None]
@@ -88,14 +94,16 @@ class Saving:
                 if values and known is not None:
                     yield known[0], values
 
-    def _write(self, rows: Sequence[tuple[str, Values]]) -> None:
+    def _write(self, rows: Sequence[tuple[str, Values]], *, by_path: bool) -> None:
         beside = self._wanted.with_name(f".{self._wanted.name}.part")
         try:
             with beside.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 if self._wanted.suffix.lower() in _JSON:
-                    file.writelines(json_of(path, values) + "\n" for path, values in rows)
+                    file.writelines(
+                        json_of(path, values, by_path=by_path) + "\n" for path, values in rows
+                    )
                 else:
-                    file.writelines(csv_of(rows))
+                    file.writelines(csv_of(rows, by_path=by_path))
             beside.replace(self._wanted)
         except OSError as error:
             beside.unlink(missing_ok=True)

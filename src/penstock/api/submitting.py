@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from penstock.core.errors import UsageError
 from penstock.core.events import Event
+from penstock.core.metadata import FaultyTable
 from penstock.core.traits import Attaches
 from penstock.core.transfers import UpTransfer
 from penstock.engine.files import hop
@@ -56,7 +57,7 @@ async def submission_of(
     assert job.table is not None
     table = str(job.table.path)
     schema = await session.exchange.run(platform.record_schema())
-    rows = read_rows(await hop(job.table.rows, by_path=False), schema, table)
+    rows, faults = read_rows(await hop(job.table.rows, by_path=False), schema)
     files: list[tuple[str, str]] = []
 
     async def note(batch: Sequence[Planned]) -> None:
@@ -68,5 +69,8 @@ async def submission_of(
 
     use(note)
     await plan_all()
-    check_files(rows, files, table, submitting=asked.label is not None)
+    faults += check_files(rows, files, submitting=asked.label is not None)
+    if faults:
+        # What is wrong with no row in particular stands last.
+        raise FaultyTable(table, sorted(faults, key=lambda fault: (fault.row == 0, fault.row)))
     return Submission(session.exchange, schema, rows, files, asked, emit)

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.api.namesakes import matched
 from penstock.api.opening import folders_of, prepared, settings_of
 from penstock.config import Settings
 from penstock.core.errors import PenstockError, Refused, UsageError
@@ -151,6 +152,8 @@ async def verify(
             claims = await _claims_remembered(first, ledger, session)
         if not claims and table is None and second is None:
             raise UsageError(f"nothing is known of {first}: name what to hold it against")
+        if session is not None and not session.exchange.platform.traits.unique_names:
+            claims = await _by_name(first, there, claims, session)
         held = _Holding(there, claims, Verification(strict=strict), emit)
         if session is not None and isinstance(second, Remote):
             await held.swapped(RemoteComparer(session.exchange, folders.state, read_back=read_back))
@@ -209,16 +212,23 @@ async def _claims_of(location: Location, there: _There) -> dict[str, Claim]:
             size = await hop(os.path.getsize, path)
             found[key] = Claim(size, path=path)
         return found
-    return {
-        key: _RemoteClaim(file.size, file.digests, file=file) for key, file in there.remote.items()
-    }
+    return _remote_claims(there.remote)
 
 
-@dataclass(frozen=True, slots=True)
-class _RemoteClaim(Claim):
-    """A claim whose other side is remote: the local file is what is compared with it."""
+async def _by_name(
+    first: Location, there: _There, claims: dict[str, Claim], session: Session
+) -> dict[str, Claim]:
+    """The claims; `there` and they have one key for what is one file (see `matched`)."""
+    digest = session.exchange.platform.traits.digest_first
+    if isinstance(first, Remote):
+        there.remote = await matched(there.remote, claims, digest)
+        return claims
+    listed = {key: claim.file for key, claim in claims.items() if claim.file is not None}
+    return _remote_claims(await matched(listed, await _claims_of(first, there), digest))
 
-    file: RemoteFile | None = None
+
+def _remote_claims(there: Mapping[str, RemoteFile]) -> dict[str, Claim]:
+    return {key: Claim(file.size, file.digests, file=file) for key, file in there.items()}
 
 
 def _claims_in(
@@ -327,7 +337,6 @@ class _Holding:
         pairs: dict[str, tuple[RemoteFile, Claim]] = {}
         for key in self._both():
             claim = self.claims[key]
-            assert isinstance(claim, _RemoteClaim)
             assert claim.file is not None
             path = self.there.local[key]
             pairs[key] = (claim.file, Claim(await hop(os.path.getsize, path), path=path))

@@ -48,19 +48,20 @@ def metadata(
             terminal.complain(event.message)
 
     def show(file: Described) -> None:
-        terminal.put(json_of(file.path, file.values))
+        terminal.put(json_of(file.path or "", file.values, by_path=file.path is not None))
 
     given = {"state": state, "config": config, "on_event": note, **sharing}
     try:
         if template:
-            columns = running.run(
-                lambda: describing.metadata_columns(location, **given), running.Signals(None)
+            table = running.run(
+                lambda: describing.metadata_table(location, **given), running.Signals(None)
             )
             if as_json:
-                for column in columns:
+                for column in table.columns:
                     terminal.put_json(dict(column_object(column)))
             else:
-                terminal.put_all(line.rstrip("\n") for line in template_of(columns))
+                lines = template_of(table.columns, by_path=table.by_path)
+                terminal.put_all(line.rstrip("\n") for line in lines)
             return 0
         files = running.run(
             lambda: describing.metadata(location, on_file=show if as_json else None, **given),
@@ -69,6 +70,7 @@ def metadata(
     except Interrupted:
         raise Interrupted("interrupted: the table is not complete") from None
     if not as_json:
-        rows = sorted(((file.path, file.values) for file in files), key=lambda row: row[0])
-        terminal.put_all(line.rstrip("\n") for line in csv_of(rows))
+        rows = sorted(((file.path or "", file.values) for file in files), key=lambda row: row[0])
+        by_path = all(file.path is not None for file in files)
+        terminal.put_all(line.rstrip("\n") for line in csv_of(rows, by_path=by_path))
     return 0

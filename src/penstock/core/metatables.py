@@ -17,33 +17,39 @@ from penstock.core.metadata import NOTES, PATH, Column, Values
 MOST_TERMS = 40
 
 
-def csv_of(rows: Iterable[tuple[str, Values]]) -> Iterator[str]:
-    """The lines of a CSV, the header first."""
+def csv_of(rows: Iterable[tuple[str, Values]], *, by_path: bool = True) -> Iterator[str]:
+    """The lines of a CSV, the header first. Records, which have no path, have no column for it."""
     held = list(rows)
     widths: dict[str, int] = {}
     for _, values in held:
         for column, texts in values.items():
             widths[column] = max(widths.get(column, 0), len(texts))
     header = [column for column, width in widths.items() for _ in range(width)]
-    yield _line([PATH, *header])
+    yield _line([PATH, *header] if by_path else header)
     for path, values in held:
         cells: list[str] = []
         for column, width in widths.items():
             texts = values.get(column, ())
             cells += [*texts, *[""] * (width - len(texts))]
-        yield _line([path, *cells])
+        yield _line([path, *cells] if by_path else cells)
 
 
-def json_of(path: str, values: Values) -> str:
+def json_of(path: str, values: Values, *, by_path: bool = True) -> str:
     """One file as a JSON object, several values as a list."""
-    pairs: dict[str, object] = {PATH: path}
+    pairs: dict[str, object] = {PATH: path} if by_path else {}
     for column, texts in values.items():
         pairs[column] = texts[0] if len(texts) == 1 else list(texts)
     return json.dumps(pairs, ensure_ascii=False)
 
 
-def template_of(columns: Sequence[Column]) -> Iterator[str]:
-    """An empty table: its header, and rows of notes that are no files."""
+def template_of(columns: Sequence[Column], *, by_path: bool = True) -> Iterator[str]:
+    """An empty table: its header, and rows of notes that are no files.
+
+    Records have no path to note in: theirs is a header alone.
+    """
+    if not by_path:
+        yield _line([column.name for column in columns])
+        return
     yield _line([PATH, *(column.name for column in columns)])
     kind, needed, terms = NOTES
     yield _line([kind, *(column.kind + (", …" * column.takes_several) for column in columns)])

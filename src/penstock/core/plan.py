@@ -114,16 +114,22 @@ class Cost:
 
     def add_upload(self, size: int, traits: Traits, asked: int | None = None) -> None:
         """One file to send."""
-        parts = max(1, -(-size // upload_part_size(size, traits, asked)))
+        parts = max(int(traits.sends_empty), -(-size // upload_part_size(size, traits, asked)))
         self.files += 1
         self.bytes += size
         self.api_requests += traits.requests_per_upload + parts * traits.requests_per_part
 
-    def add_download(self, size: int, traits: Traits) -> None:
-        """One file to fetch."""
+    def add_download(self, size: int | None, traits: Traits, asked: int | None = None) -> None:
+        """One file to fetch; None: its size is not known, and may have to be asked for."""
         self.files += 1
-        self.bytes += size
-        self.api_requests += 0 if traits.listing_leases else traits.requests_per_download
+        self.bytes += size or 0
+        if traits.listing_leases:
+            return
+        self.api_requests += traits.requests_per_download
+        if traits.counts_ranges:
+            ranges = max(1, -(-(size or 0) // range_size(size or 0, None, asked)))
+            # A file of several is looked at before; one of unknown size is described first.
+            self.api_requests += ranges + (ranges > 1) + (size is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ class Traits:
     """Besides those for its parts."""
     requests_per_part: int = 1
     requests_per_download: int = 1
+    """Besides those for its ranges, where these count."""
+    counts_ranges: bool = False
+    """Whether the API's own host serves the bytes, so that each range is a request that counts."""
+    sends_empty: bool = True
+    """Whether the content of an empty file is sent at all."""
     requests_per_folder: int = 1
     listing_leases: bool = False
     """Whether listing pages bring presigned URLs, so that a download costs no request."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from penstock.core.errors import RemoteChanged
 from penstock.core.model import MIB, Part, RemoteFile, validator_of
-from penstock.core.plan import cut, upload_part_size
+from penstock.core.plan import Cost, cut, upload_part_size
 from penstock.core.proof import (
     TagKind,
     Weight,
@@ -45,12 +45,16 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a file should be. `path` is a local file with the same bytes, where there is one."""
+    """What a file should be. `path` is a local file with the same bytes, where there is one.
+
+    `file` is the remote file the claim is made by, where the other side is a platform.
+    """
 
     size: int | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     path: str | None = None
     part_size: int | None = None
+    file: RemoteFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,15 @@ class RemoteComparer:
 
     def needs_requests(self, file: RemoteFile, claim: Claim) -> int:
         """API requests the comparison of one file takes."""
-        told = self.told(file, claim)
-        if file.lease is not None or (told is not None and not self._read_back):
+        told, traits = self.told(file, claim), self._exchange.platform.traits
+        if told is not None and (told.outcome is Outcome.DIFFERENT or not self._read_back):
             return 0
-        return self._exchange.platform.traits.requests_per_download
+        if traits.digest_first is not None and not self._read_back:
+            return int(traits.digest_first not in file.digests)
+        cost = Cost()
+        if file.lease is None:
+            cost.add_download(file.size, traits, _PIECE if self._read_back else None)
+        return cost.api_requests
 
     def told(self, file: RemoteFile, claim: Claim) -> Compared | None:
         """What the listing alone says; None where more must be asked."""
@@ -117,6 +126,8 @@ class RemoteComparer:
         told = self.told(file, claim)
         if told is not None and (told.outcome is Outcome.DIFFERENT or not self._read_back):
             return told
+        if self._exchange.platform.traits.digest_first is not None and not self._read_back:
+            return await self._by_description(file, claim)
         leases = Leases(self._exchange, self._renewals, file, Tally())
         if self._read_back:
             return await self._by_reading(leases, file, claim)
@@ -147,6 +158,21 @@ class RemoteComparer:
                 Outcome.DIFFERENT, f"{finding.expected} there, {finding.actual} expected"
             )
         return Compared(Outcome.UNPROVED, "the storage states no digest that can be compared")
+
+    async def _by_description(self, file: RemoteFile, claim: Claim) -> Compared:
+        """By the digest the platform proved the file with; its bytes are not asked for."""
+        platform = self._exchange.platform
+        name = platform.traits.digest_first
+        if name not in file.digests:
+            file = await self._exchange.run(platform.stat(file.id))
+            told = self.told(file, claim)
+            if told is not None:
+                return told
+        known = {name for name in file.digests if files.can_digest(name)}
+        if claim.path is None or file.size is None or not known:
+            return Compared(Outcome.UNPROVED, "the platform states no digest that can be compared")
+        actual = await files.digest_file(claim.path, file.size, known)
+        return by_digests(actual, file.digests) or SAME
 
     async def _by_reading(self, leases: Leases, file: RemoteFile, claim: Claim) -> Compared:
         size = file.size if file.size is not None else claim.size

@@ -114,14 +114,16 @@ class Download:
         finished = await self._finish_published()
         if finished is not None:
             return finished
+        if self._transfer.file.size is None and self._transfer.file.lease is None:
+            await self._learn()
         same = await self._already_there()
         if same is not None:
             return same
         size = self._transfer.file.size
         if size is None and self._transfer.file.lease is not None:
             size = (await self._probe())[1]
-        if size is None:
-            size = (await self._exchange_stat()).size
+            if size is None:
+                size = await self._learn()
         if size is None:
             raise AnswerUnusable(f"the platform does not say how large {self._transfer.source} is")
         if self._transfer.promised_size not in {None, size}:
@@ -612,9 +614,16 @@ class Download:
             await self._context.ledger.drop_receipts(self._row.id)
             await files.remove(partial)
 
-    async def _exchange_stat(self) -> RemoteFile:
-        exchange = self._context.exchange
-        return await exchange.run(exchange.platform.stat(self._transfer.file.id), tally=self._tally)
+    async def _learn(self) -> int | None:
+        """The size that the platform's description tells, where its listing told none.
+
+        The file's digests by it are the file's from now on.
+        """
+        exchange, file = self._context.exchange, self._transfer.file
+        told = await exchange.run(exchange.platform.stat(file.id), tally=self._tally)
+        file = replace(file, size=told.size, digests={**told.digests, **file.digests})
+        self._transfer = replace(self._transfer, file=file)
+        return told.size
 
     def _describe(self, file: RemoteFile) -> None:
         """The source is known from now on as the platform describes it."""

@@ -10,6 +10,7 @@ asked before it is made; all that is wrong is told by row.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from typing import Any
 
 from penstock.core.errors import AnswerLost
 from penstock.core.events import Event, Note
-from penstock.core.metadata import Fault, FaultyTable, MetadataRow
+from penstock.core.metadata import Fault, MetadataRow
 from penstock.core.report import Line
 from penstock.engine.exchange import Exchange
 from penstock.platforms.submitting import Problem, Record, RecordSchema, TakesSubmissions
@@ -25,6 +26,8 @@ from penstock.platforms.submitting import Problem, Record, RecordSchema, TakesSu
 # Rounds in which rows the platform refuses are left out, until it refuses none.
 _ROUNDS = 20
 _ASKED = 3
+# Requests of a submission that the platform has nothing against: it is asked, then told.
+_SUBMITTING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,10 @@ class Asked:
         return None if self.label is None else self.label.replace("{date}", f"{now:%Y-%m-%d}")
 
 
-def read_rows(rows: Sequence[MetadataRow], schema: RecordSchema, table: str) -> tuple[Row, ...]:
-    """The rows as records. Raises `FaultyTable` with everything that is wrong with them."""
+def read_rows(
+    rows: Sequence[MetadataRow], schema: RecordSchema
+) -> tuple[tuple[Row, ...], list[Fault]]:
+    """The rows as records, and everything that is wrong with their cells."""
     faults: list[Fault] = []
     found: list[Row] = []
     known: dict[str, bool] = {}
@@ -66,15 +71,13 @@ def read_rows(rows: Sequence[MetadataRow], schema: RecordSchema, table: str) -> 
         faults += [Fault(row.row, trouble.column, trouble.reason) for trouble in wrong]
         named = {column: values[column][0] for column in schema.file_columns if column in values}
         found.append(Row(row.row, text, named))
-    if faults:
-        raise FaultyTable(table, faults)
-    return tuple(found)
+    return tuple(found), faults
 
 
 def check_files(
-    rows: Sequence[Row], files: Sequence[tuple[str, str]], table: str, *, submitting: bool
-) -> None:
-    """Nothing, or `FaultyTable`: what rows and files do not have in common.
+    rows: Sequence[Row], files: Sequence[tuple[str, str]], *, submitting: bool
+) -> list[Fault]:
+    """What rows and files do not have in common.
 
     Rows that name no file of the run, files that no row names, and for a submission two files of
     one name. `files` are (local path, name) of each.
@@ -95,8 +98,7 @@ def check_files(
             faults.append(
                 Fault(0, None, f"several files would be called {name!r}: {', '.join(paths)}")
             )
-    if faults:
-        raise FaultyTable(table, list(dict.fromkeys(faults)))
+    return list(dict.fromkeys(faults))
 
 
 class Sources:
@@ -153,6 +155,15 @@ class Submission:
         else:
             why = line.error["message"] if line.error else line.reason or line.status
             self._failed[line.source] = why
+
+    async def cost(self) -> int:
+        """Requests that `run` would send beyond those this sends, as far as rows tell by now."""
+        there = await self._exchange.run(self._platform.records(self._schema))
+        submitted = Counter(record.text for record in there if record.submission is not None)
+        pending = Counter(record.text for record in there if record.submission is None)
+        new = list((Counter(row.text for row in self._rows) - submitted).elements())
+        made = (Counter(new) - pending).total()
+        return made + (_SUBMITTING if new and self._asked.label is not None else 0)
 
     async def run(self, now: datetime) -> dict[str, Any] | None:
         """The summary's `submission`; what kept rows from it is in `problems`, and told.

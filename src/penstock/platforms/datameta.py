@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -90,8 +91,13 @@ TRAITS = Traits(
     digest_first="md5",
     unique_names=False,
     uploads_resume=False,
-    requests_per_download=3,
+    # The URL is asked for, and leads to the server itself ([SRV]: its only storage that works).
+    requests_per_download=1,
+    counts_ranges=True,
+    sends_empty=False,
     attaches=Attaches.SUBMITTED,
+    # All records come in two answers, whichever files are asked about.
+    described_at_once=100_000,
 )
 
 # Source: RFC 1321, the MD5 of no bytes.
@@ -182,7 +188,8 @@ class DataMeta(RecordFlows):
                 if refused.status not in {403, 404}:
                     raise
                 raise LocationError(
-                    f"there is no file with the id {wanted}, or not for this key"
+                    f"there is no file with the id {wanted}, or not for this key; files are sent "
+                    "to the profile alone, as in datameta:, and keep their own names"
                 ) from refused
         wanted, _, name = place.path.partition("/")
         for submission in (yield from self._submissions()):
@@ -373,9 +380,8 @@ class DataMeta(RecordFlows):
         digests: Set[str],
     ) -> Flow[Response]:
         """One range, from the download URL. There are no ETags (*observed*)."""
-        return (
-            yield ranged_get(lease, part, sink, total=total, validator=validator, digests=digests)
-        )
+        request = ranged_get(lease, part, sink, total=total, validator=validator, digests=digests)
+        return (yield replace(request, cost=self._cost(lease.url)))
 
     # -- uploads ----------------------------------------------------------------------------
 
@@ -554,6 +560,10 @@ class DataMeta(RecordFlows):
             method, url, headers=headers[: 2 if body else 1], body=body, accept=frozenset(accept)
         )
 
+    def _cost(self, url: str) -> int:
+        """What a URL that carries its own right counts: it does where the server is its host."""
+        return int(urlsplit(url).netloc == urlsplit(self._root).netloc)
+
     def _storage(
         self,
         method: str,
@@ -563,13 +573,13 @@ class DataMeta(RecordFlows):
         accept: tuple[int, ...],
         body: tuple[bytes | FileSlice, ...] = (),
     ) -> Request:
-        """A request to a URL that carries its own right; it counts where it is the server's own."""
+        """A request to a URL that carries its own right."""
         return Request(
             method,
             url,
             headers=headers,
             body=body,
-            cost=1 if urlsplit(url).netloc == urlsplit(self._root).netloc else 0,
+            cost=self._cost(url),
             auth=NO_AUTH,
             accept=frozenset(accept),
             rank=Rank.FINISH,

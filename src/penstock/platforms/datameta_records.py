@@ -207,16 +207,40 @@ class RecordFlows(ABC):
         yield from ()
         return [None] * len(attachments)
 
+    def demands_metadata(self, place: Place) -> Flow[bool]:  # noqa: ARG002
+        """No file is refused for want of a record; a submission is."""
+        yield from ()
+        return False
+
     def stored_in(self, place: Place, cursor: str | None) -> Flow[StoredPage]:  # noqa: ARG002
-        """Every record the caller may see, by its id."""
+        """The records of a submission, of all of them, or all the caller may see; by their ids."""
         schema = yield from self.record_schema()
         found = []
         for record in (yield from self.records(schema)):
-            values = {
-                name: (text,) for name, text in json.loads(record.text).items() if text is not None
-            }
-            found.append((record.id, values))
+            if place.container and record.submission is None:
+                continue
+            if place.path and record.submission != place.id:
+                continue
+            found.append((record.id, _values(record)))
         return StoredPage(tuple(found))
+
+    def stored_with(self, file_ids: Sequence[str]) -> Flow[Mapping[str, Values]]:
+        """The record that names each file: by its id once submitted, by its name until then."""
+        schema = yield from self.record_schema()
+        assert isinstance(schema, Records)
+        wanted, found = set(file_ids), dict[str, Values]()
+        pending = {
+            item.text("name"): id_in(item.get("id"))
+            for item in (yield from self._pending()).objects("files")
+        }
+        for record in (yield from self.records(schema)):
+            values = _values(record)
+            named = set(record.files.values())
+            if record.submission is None:
+                cells = (values.get(column, ("",))[0] for column in schema.file_columns)
+                named |= {pending[cell] for cell in cells if cell in pending}
+            found.update((file_id, values) for file_id in named & wanted)
+        return found
 
     def records(self, schema: RecordSchema) -> Flow[tuple[Record, ...]]:
         """Pending records of the caller's, then submitted ones of the group.
@@ -345,6 +369,12 @@ def _record(schema: Records, item: JsonObject) -> Record:
         },
         id_in(submission) if submission is not None else None,
     )
+
+
+def _values(record: Record) -> Values:
+    """A record as a table has it; what is null is left out."""
+    told = json.loads(record.text).items()
+    return {name: (text,) for name, text in told if text is not None}
 
 
 def _problems(response: Response) -> tuple[Problem, ...]:
