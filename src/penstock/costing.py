@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from penstock.core.lifecycle import State
-from penstock.core.plan import Cost
-from penstock.core.transfers import Choices, Compare, DownTransfer, OnConflict, UpTransfer
+from penstock.core.model import RemoteFile
+from penstock.core.plan import WHOLE_DOWNLOAD, Cost
+from penstock.core.prefixes import pages_to_show
+from penstock.core.transfers import (
+    Choices,
+    Compare,
+    DownTransfer,
+    OnConflict,
+    Transfer,
+    UpTransfer,
+)
 from penstock.engine.files import hop
 from penstock.engine.folders import Folders
-from penstock.engine.known import metadata_wanted, proved_rows
-from penstock.engine.ledger import Ledger
+from penstock.engine.known import is_unchanged, metadata_wanted, proved_rows
+from penstock.engine.ledger import Ledger, Row
 from penstock.engine.planner import Planned, Unmoved
+from penstock.engine.proving import MOST_UNPROVED
 from penstock.session import Session
+
+_Folder: TypeAlias = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What is to be sent to one folder. `names` are had where others stand there already."""
+
+    standing: Mapping[str, RemoteFile]
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """One file more."""
+        self.count += 1
+        if self.standing and len(self.names) < MOST_UNPROVED:
+            self.names.append(name)
+
+    def pages(self, page_size: int) -> int:
+        """Pages that show all of it."""
+        if self.count == len(self.names):
+            return pages_to_show(self.names, self.standing, 0, page_size)[0]
+        return -(-(self.count + len(self.standing)) // page_size)
 
 
 @dataclass(slots=True)
@@ -29,6 +63,7 @@ class Costing:
     attached: int = 0
     """Files whose metadata is to be stored."""
     new_folders: set[str] = field(default_factory=set)
+    _sent: dict[_Folder, _Sent] = field(default_factory=dict)
 
     async def deliver(self, batch: Sequence[Planned]) -> None:
         """The batch is added."""
@@ -40,13 +75,30 @@ class Costing:
         rows = await self.ledger.lookup([transfer.identity for transfer in moving])
         proved = await hop(proved_rows, moving, rows, self.choices)
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
-            self.attached += metadata_wanted(transfer, row if is_proved else None)
+            self.attached += self._attaches(transfer, row, is_proved=is_proved)
             if is_proved:
                 self.cost.skipped += 1
             elif isinstance(transfer, UpTransfer):
                 self._up(transfer)
             else:
                 await self._down(transfer)
+
+    def _attaches(self, transfer: Transfer, row: Row | None, *, is_proved: bool) -> bool:
+        """Whether the transfer's metadata is to be stored."""
+        if not metadata_wanted(transfer, row if is_proved else None):
+            return False
+        assert isinstance(transfer, UpTransfer)
+        existing = transfer.existing
+        if is_proved or existing is None:
+            return True
+        if existing.size != transfer.found.size:
+            return self.choices.on_conflict in {OnConflict.OVERWRITE, OnConflict.RENAME}
+        return row is None or not is_unchanged(transfer, row, existing.id)
+
+    def pages_to_prove(self) -> int:
+        """Listing pages that show what is to be sent, where only they prove it."""
+        size = self.session.exchange.platform.traits.page_size
+        return sum(sent.pages(size) for sent in self._sent.values())
 
     def _up(self, transfer: UpTransfer) -> None:
         traits = self.session.exchange.platform.traits
@@ -62,8 +114,12 @@ class Costing:
         if existing is not None and self._settles(existing.size == transfer.found.size):
             return
         self.cost.add_upload(transfer.found.size, traits, self.choices.part_size)
-        if transfer.folder.id is None and transfer.folder.path:
-            self.new_folders.add(transfer.folder.path)
+        folder = transfer.folder
+        if traits.proves_by_listing:
+            where = (folder.container, folder.path)
+            self._sent.setdefault(where, _Sent(transfer.siblings)).add(transfer.name)
+        if folder.id is None and folder.path and traits.requests_per_folder:
+            self.new_folders.add(folder.path)
 
     async def _down(self, transfer: DownTransfer) -> None:
         exists = await hop(os.path.isfile, transfer.local_path)
@@ -72,7 +128,11 @@ class Costing:
             if self._settles(found == transfer.file.size, by_manifest=bool(transfer.promised)):
                 return
         traits = self.session.exchange.platform.traits
-        self.cost.add_download(transfer.file.size, traits, self.choices.part_size)
+        size = transfer.file.size
+        self.cost.add_download(size, traits, self.choices.part_size)
+        if traits.listing_leases and transfer.file.lease is None:
+            # Its listing brought no URL: its own endpoint is asked, a large file's what it does.
+            self.cost.api_requests += 1 if size is not None and size <= WHOLE_DOWNLOAD else 2
 
     def _settles(self, same_size: bool, *, by_manifest: bool = False) -> bool:  # noqa: FBT001
         """Whether a file that is there already is not moved, as far as a plan can tell."""

@@ -26,6 +26,7 @@ from penstock.jobs import (
     read_job,
     rules_of,
 )
+from penstock.platforms.finding import spared_by
 from penstock.quotas import read_quotas, terms_of
 
 # Bytes a second a plan reckons with where no earlier run has measured any. A guess.
@@ -36,9 +37,9 @@ ASSUMED_RATE = 50_000_000
 class Plan:
     """What a copy would do. Sizes in bytes, times in seconds.
 
-    `api_requests` are those the copy would send from now on, `spent` those this plan has. `binds`
-    says whether quota or bandwidth decides the time. Not `rationed`: the platform has no quota, and
-    the number is one that nothing reaches.
+    `api_requests` are those the copy would send from now on, its own listings among them; `spent`
+    are those this plan has sent. `binds` says whether quota or bandwidth decides the time. Not
+    `rationed`: the platform has no quota, and the number is one that nothing reaches.
     """
 
     profile: str
@@ -152,12 +153,16 @@ async def plan(
         deliveries.use(costing.deliver)
         await plan_all()
         known = await ledger.fact(session.exchange.platform.endpoint, RATE)
-        spent = session.exchange.total.api_requests
+        exchange = session.exchange
+        spent = exchange.total.api_requests
+        # The copy looks and lists as this plan did, but for what is remembered now.
+        again = spent - exchange.once + spared_by(exchange.platform)
     cost = costing.cost
     new = missing_folders(costing.new_folders, remote_folders)
     folder_requests = len(new) * traits.requests_per_folder
     metadata_requests = -(-costing.attached // traits.attached_at_once) + submission_requests
-    requests = cost.api_requests + folder_requests + metadata_requests + spent
+    requests = cost.api_requests + folder_requests + metadata_requests + again
+    requests += costing.pages_to_prove()
     terms = terms_of(session.profile, traits)
     quota, window_s = terms.top, terms.window_ns / NS_PER_S
     rate = int(known) if known is not None else ASSUMED_RATE

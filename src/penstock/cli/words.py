@@ -155,10 +155,11 @@ def of_plan(plan: Mapping[str, object], profile: str) -> Iterator[str]:
         parts.append(f"{number('proving'):,} to prove files that are already there")
     if number("metadata"):
         parts.append(f"{number('metadata'):,} to store metadata")
+    told = [f"of these {', '.join(parts)}"] if parts else []
     if number("spent"):
-        parts.append(f"{number('spent'):,} spent on this plan")
-    of_these = f" (of these {', '.join(parts)})" if parts else ""
-    yield f"requests    {counted(number('api_requests'), 'API request')} to {profile}{of_these}"
+        told.append(f"this plan took {number('spent'):,}")
+    beside = f" ({'; '.join(told)})" if told else ""
+    yield f"requests    {counted(number('api_requests'), 'API request')} to {profile}{beside}"
     share = f"{number('quota'):,}/{format_duration(real('window_s'))}"
     windows = f"{counted(number('windows'), 'window')} of {share}"
     yield f"quota       {windows if plan['rationed'] else 'no quota'}"

@@ -129,6 +129,8 @@ class Exchange:
         self._outages = Outages(tell)
         self._spare = MOST_SPARE_TRIES
         self.total = Tally()
+        self.once = 0
+        """API requests whose answers are remembered, so that no later run sends them."""
 
     async def hand_over(self, container: str, handed: Handed) -> None:
         """A container's files are asked of its carrier from now on, with the keys handed over.

@@ -53,6 +53,7 @@ class KeptAnswers:
                 return Response(_OK, body=body)
         response = await exchange.run(_once(request))
         if request.keep_s and response.status == _OK:
+            exchange.once += request.cost
             await hop(_write, path, response.body)
         return response
 

@@ -2,8 +2,10 @@
 
 A platform that takes a file in one request says nothing of the bytes it now holds. The folders
 files went to are listed again when the last of them has arrived, and each file is held against
-the storage by the URL its page brings. Until then it is `arrived`, claimed, and not done: a run
-that is killed here sends nothing twice, for the next one's listing shows the same.
+the storage by the URL its page brings. Of a folder that holds much else, only what begins as the
+files' names do is listed; what that does not show is looked for in the whole of it. Until then it
+is `arrived`, claimed, and not done: a run that is killed here sends nothing twice, for the next
+one's listing shows the same.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 
 from penstock.core.errors import PenstockError, Refused, Unproved
 from penstock.core.model import Place, RemoteFile
+from penstock.core.prefixes import pages_to_show
 from penstock.core.transfers import Ended, UpTransfer
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
@@ -20,6 +23,7 @@ from penstock.engine.groups import each
 from penstock.engine.ledger import Row
 from penstock.engine.survey import Surveyor
 from penstock.engine.upload import UploadRun
+from penstock.platforms.finding import narrowing
 
 # Arrived files held in memory before their folders are listed, whatever is still under way.
 MOST_UNPROVED = 20_000
@@ -56,6 +60,7 @@ class Arrivals:
         self._settle = settle
         self._folders: dict[Place, dict[str, Arrival]] = {}
         self._count = 0
+        self._proved: dict[Place, int] = {}
 
     def add(self, arrival: Arrival) -> bool:
         """Whether so many wait that it is time to prove them."""
@@ -76,7 +81,11 @@ class Arrivals:
                     break
                 if listing:
                     await self._context.exchange.pause()
-                await self._list(surveyor, folder, arrivals)
+                else:
+                    for place in self._narrowed(folder, arrivals):
+                        await self._list(surveyor, place, arrivals)
+                if arrivals:
+                    await self._list(surveyor, folder, arrivals)
             for arrival in arrivals.values():
                 await self._settle(
                     arrival,
@@ -85,6 +94,18 @@ class Arrivals:
                         f"{arrival.transfer.destination}; run the same command to send it again"
                     ),
                 )
+
+    def _narrowed(self, folder: Place, arrivals: dict[str, Arrival]) -> list[Place]:
+        """What to list in place of the whole folder, where that takes fewer pages."""
+        platform = self._context.exchange.platform
+        narrows = narrowing(platform)
+        earlier = self._proved.get(folder, 0)
+        self._proved[folder] = earlier + len(arrivals)
+        if narrows is None or folder.id is None:
+            return []
+        standing = next(iter(arrivals.values())).transfer.siblings
+        _, beginnings = pages_to_show(tuple(arrivals), standing, earlier, platform.traits.page_size)
+        return [narrows.beginning(folder, prefix) for prefix in beginnings]
 
     async def _list(self, surveyor: Surveyor, folder: Place, arrivals: dict[str, Arrival]) -> None:
         try:

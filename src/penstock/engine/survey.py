@@ -162,6 +162,7 @@ class Surveyor:
         root = (await self._find(Place(place.container))).place
         carried = self._carried.get(root.container)
         if carried is None and await self._recall_itself(root) is None:
+            asked = self._exchange.total.api_requests
             try:
                 handed = await self._exchange.run(platform.through(root))
             except Refused as refused:
@@ -170,6 +171,7 @@ class Surveyor:
             if handed is not None:
                 await self._exchange.hand_over(root.container, handed)
             elif self._ledger is not None:
+                self._exchange.once += self._exchange.total.api_requests - asked
                 await self._ledger.remember_fact(platform.endpoint, _itself(root), "yes")
             carried = handed is not None
         self._carried[root.container] = bool(carried)
@@ -193,6 +195,7 @@ class Surveyor:
         start = await self._remembered(place)
         if start is not None and start.path == place.path:
             return Found(start)
+        asked = self._exchange.total.api_requests
         try:
             found = await self._exchange.run(platform.find(place, start))
         except Refused as refused:
@@ -205,6 +208,9 @@ class Surveyor:
             return await self._find(place)
         if found.place.id is not None:
             self._written[found.place.container] = place.container
+            if self._ledger is not None:
+                asked = self._exchange.total.api_requests - asked
+                self._exchange.once += asked - _again(found, start, asked)
             await self._remember(self._key(found.place), found.place.id)
             if found.place.container != place.container:
                 await self._remember(_named(place.container), found.place.container)
@@ -341,6 +347,14 @@ class Surveyor:
 def _named(container: str) -> str:
     """What the platform's own name of a container is remembered by. No path begins so."""
     return f"//{container}"
+
+
+def _again(found: Found, start: Place | None, asked: int) -> int:
+    """Requests the same question takes when it is asked again, from the folder found now."""
+    if found.file is None and not found.missing:
+        return 0
+    same = start is not None and start.path == found.place.path
+    return asked if same else min(asked, 1)
 
 
 def _itself(root: Place) -> str:

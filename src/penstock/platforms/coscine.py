@@ -150,12 +150,14 @@ class Coscine(Metadata, Listings):
         Source: [S3DOC]; the official client does so for the type rdss3. Its write keys are seen by
         owners and members alone. The region is a guess: the storages named there have none.
         """
-        resource = yield from self.resource(place.container)
-        if resource.type in S3_CARRIED and (resource.keys is None or resource.keys.read is None):
+        resource = yield from self.seen(place.container)
+        if resource.type not in S3_CARRIED:
+            return None
+        if resource.keys is None or resource.keys.read is None:
             self.forget(place.container)
-            resource = yield from self.resource(place.container)
+        resource = yield from self.resource(place.container)
         keys = resource.keys
-        if resource.type not in S3_CARRIED or keys is None or keys.read is None:
+        if keys is None or keys.read is None:
             return None
         host = storage_url(keys.endpoint)
         read, write = f"{place.container} read", f"{place.container} write"

@@ -46,6 +46,8 @@ class Catalogue:
         self._settings = settings
         self._page_size = page_size
         self._resources: dict[str, Resource] = {}
+        self._looked_up: set[str] = set()
+        self._spared: set[str] = set()
 
     @property
     def endpoint(self) -> str:
@@ -62,11 +64,24 @@ class Catalogue:
             request = self._api("GET", self._resource_path(container))
             known = resource_of(content((yield request), "resource"), project)
             self._resources[container] = known
+        elif container in self._looked_up:
+            self._spared.add(container)
         return known
+
+    def seen(self, container: str) -> Flow[Resource]:
+        """As `resource`, for what is remembered between runs: a later one need not ask."""
+        known = self._resources.get(container)
+        return known if known is not None else (yield from self.resource(container))
+
+    @property
+    def spared(self) -> int:
+        """Requests saved by what looking for places has shown: a run that need not look asks."""
+        return len(self._spared)
 
     def forget(self, container: str) -> None:
         """The resource is asked for again when it is next needed."""
         self._resources.pop(container, None)
+        self._looked_up.discard(container)
 
     def find_resource(self, written: str) -> Flow[Resource]:
         """The resource a location names: by ids, slug or display names.
@@ -78,13 +93,15 @@ class Catalogue:
         wanted = unescape(name)
         if is_id(wanted):
             try:
-                return (yield from self.resource(f"{project.id}/{own_id(wanted)}"))
+                found = yield from self.resource(f"{project.id}/{own_id(wanted)}")
             except Refused as refused:
                 if refused.status not in _NOT_HERE:
                     raise
                 raise LocationError(
                     f"{written} is not there, or not for this token ({refused})"
                 ) from refused
+            self._looked_up.add(found.container)
+            return found
         known: dict[str, JsonObject] = {}
         number: str | None = "1"
         while number is not None:
@@ -103,6 +120,7 @@ class Catalogue:
         meant = chosen([named_resource(entry) for entry in known.values()], name, "resource")
         resource = resource_of(known[meant.id], project.id)
         self._resources[resource.container] = resource
+        self._looked_up.add(resource.container)
         return resource
 
     def find_project(self, written: str) -> Flow[Named]:

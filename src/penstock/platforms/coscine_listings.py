@@ -74,6 +74,14 @@ class Listings(Catalogue):
         """A folder of a resource as a place, whether it is there or not."""
         return Place(container, path, f"{container}/{path}/") if path else self.root(container)
 
+    def beginning(self, folder: Place, prefix: str) -> Place:
+        """What stands in a folder and begins with `prefix`, as a place that can be listed.
+
+        Source: [SDK] storage API, `Prefix`: one level only, unless it ends with a slash.
+        """
+        assert folder.id is not None, "it was looked up, or is known by its path"
+        return Place(folder.container, folder.path, f"{folder.id}{prefix}")
+
     def _entry(self, container: str, path: str) -> Flow[RemoteFile | RemoteFolder | None]:
         """The file or folder at exactly this path, a folder first; None where nothing is.
 

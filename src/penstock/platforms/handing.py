@@ -33,7 +33,7 @@ from penstock.core.model import (
     Target,
     Upload,
 )
-from penstock.core.traits import Traits
+from penstock.core.traits import Attaches, Traits
 from penstock.platforms.base import Platform, Prepared
 
 
@@ -122,7 +122,8 @@ class Carrying:
             names_containers=own.names_containers,
             container_levels=own.container_levels,
             escapes_names=own.escapes_names,
-            attaches=own.attaches,
+            # A carrier takes files without metadata: what is refused then holds no content back.
+            attaches=Attaches.AFTER if own.attaches is Attaches.BEFORE else own.attaches,
             attached_at_once=own.attached_at_once,
             described_at_once=own.described_at_once,
         )
