@@ -156,7 +156,7 @@ async def plan(
         exchange = session.exchange
         spent = exchange.total.api_requests
         # The copy looks and lists as this plan did, but for what is remembered now.
-        again = spent - exchange.once + spared_by(exchange.platform)
+        again = spent - exchange.once + (spared_by(exchange.platform) or 0)
     cost = costing.cost
     new = missing_folders(costing.new_folders, remote_folders)
     folder_requests = len(new) * traits.requests_per_folder

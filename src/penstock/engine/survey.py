@@ -24,6 +24,7 @@ from penstock.engine.files import fingerprint_of, hop, source_error
 from penstock.engine.groups import task_group
 from penstock.engine.ledger import Ledger
 from penstock.platforms.base import Platform
+from penstock.platforms.finding import spared_by
 from penstock.platforms.handing import HandsOver
 
 # Listings of one folder before its size is taken as it is.
@@ -208,7 +209,7 @@ class Surveyor:
             return await self._find(place)
         if found.place.id is not None:
             self._written[found.place.container] = place.container
-            if self._ledger is not None:
+            if self._ledger is not None and spared_by(platform) is not None:
                 asked = self._exchange.total.api_requests - asked
                 self._exchange.once += asked - _again(found, start, asked)
             await self._remember(self._key(found.place), found.place.id)

@@ -22,12 +22,16 @@ class NarrowsListings(Protocol):
 
 
 @runtime_checkable
-class SparesRequests(Protocol):
-    """A platform that learns by looking for a place what it would have to ask for otherwise."""
+class TellsSpared(Protocol):
+    """A platform that tells what looking for a place has shown besides where it is.
+
+    A plan then knows what a copy spends for which the place is remembered. Of a platform that does
+    not tell, a plan counts looking as if it had to be done again.
+    """
 
     @property
     def spared(self) -> int:
-        """Requests saved so. A later run, for which the place is remembered, sends them."""
+        """Requests that this run need not send for having looked, and a later run sends."""
         ...
 
 
@@ -37,7 +41,7 @@ def narrowing(platform: Platform) -> NarrowsListings | None:
     return own if isinstance(own, NarrowsListings) else None
 
 
-def spared_by(platform: Platform) -> int:
-    """Requests that looking for places has saved this run, and will not save a later one."""
+def spared_by(platform: Platform) -> int | None:
+    """Requests that looking for places has saved this run alone; None: it is not told."""
     own = platform.own if isinstance(platform, Carrying) else platform
-    return own.spared if isinstance(own, SparesRequests) else 0
+    return own.spared if isinstance(own, TellsSpared) else None

@@ -171,6 +171,11 @@ class SevenBridges:
             )
         return Place("/".join(segments[:2]), "/".join(segments[2:]))
 
+    @property
+    def spared(self) -> int:
+        """None: what is found by looking is where it is, and no more."""
+        return 0
+
     def find(self, place: Place, start: Place | None = None) -> Flow[Found]:
         """What stands at a path: asked by exact name, one request a path segment."""
         if place.container.startswith("id="):
