@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import anyio
 
 from penstock.core.errors import LedgerError, UsageError
+from penstock.engine import moments
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
 from penstock.engine.schema import APPLICATION_ID, STEPS
@@ -189,6 +190,7 @@ class Commits:
         if connection is None:
             raise LedgerError("the ledger is closed")
         outcomes: list[tuple[Any, Exception | None]] = []
+        changes = connection.total_changes
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work in batch:
@@ -202,7 +204,12 @@ class Commits:
                     connection.execute("ROLLBACK TO one")
                     connection.execute("RELEASE one")
                     outcomes.append((None, error))
+            changed = _names(batch) if connection.total_changes != changes else None
+            if changed is not None:
+                moments.reached(moments.COMMITTING, changed)
             connection.execute("COMMIT")
+            if changed is not None:
+                moments.reached(moments.COMMITTED, changed)
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -211,6 +218,12 @@ class Commits:
                 "lost. Mend the cause (a full disk, a read-only folder) and run the command again"
             ) from error
         return outcomes
+
+
+def _names(batch: Sequence[Callable[..., Any]]) -> str:
+    """What the works of a commit are for: the names of the methods they are of."""
+    names = (getattr(work, "__qualname__", "").split(".<locals>")[0] for work in batch)
+    return " ".join(name.rpartition(".")[2] for name in names)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

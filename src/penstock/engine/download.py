@@ -409,6 +409,8 @@ class Download:
     ) -> _Fetched:
         """A file of many ranges, in order, and the digests of its front as it grows."""
         had = await self._make_partial(partial, size)
+        # A receipt claims bytes under a name: the name is on the disk before.
+        await hop(files.flush_folder, os.path.dirname(partial))  # noqa: PTH120
         parts = cut(size, part_size)
         self._parts = len(parts)
         done: dict[int, Receipt] = {}

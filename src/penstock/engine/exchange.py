@@ -33,6 +33,7 @@ from penstock.core.errors import (
 )
 from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
 from penstock.core.retry import Verdict, decide
+from penstock.engine import moments
 from penstock.engine.admission import Slot
 from penstock.engine.clock import Clock
 from penstock.engine.files import Beside
@@ -273,6 +274,7 @@ class Exchange:
                     moved.bytes_sent += size
                 progress(size)
 
+            moments.reached(moments.ASKING, request.shown)
             try:
                 response = await self._transport.send(
                     request, signed=signed, on_leave=leave, progress=moving, beside=beside
@@ -290,6 +292,7 @@ class Exchange:
                 for sums in (tally, self.total):
                     sums.bytes_sent += moved.bytes_sent
                     sums.bytes_received += moved.bytes_received
+            moments.reached(moments.ANSWERED, request.shown, response.status)
             return await self._judge(request, response, slot, token, moved, progress)
 
     async def _judge(

@@ -40,6 +40,7 @@ from penstock.core.errors import (
 )
 from penstock.core.model import MIB, FileSlice, Fingerprint, Headers
 from penstock.core.proof import TagKind, promised_digests, read_tag
+from penstock.engine import moments
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -226,10 +227,12 @@ class SliceWriter:
         offset = self._target.offset + self.written
         for piece in pieces:
             view, began = memoryview(piece), offset
+            moments.reached(moments.WRITING, self._target.path, began, len(view))
             while view:
                 done = os.pwrite(self._descriptor, view, offset)
                 offset += done
                 view = view[done:]
+            moments.reached(moments.WROTE, self._target.path, began, offset - began)
             self._digests.update(piece)
             if self._beside is not None:
                 self._beside(began, piece)
@@ -360,7 +363,7 @@ def lock_partial(path: str) -> int | None:
     None where another run holds it. Nobody renames it away while it is held, so what is written
     by its path lands in it. Raises OSError. Blocks; call it through `hop`.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
         descriptor = os.open(path, flags, 0o666)
@@ -389,8 +392,7 @@ def open_partial(path: str, size: int) -> int:
     Blocks are reserved where the file system can, so that a full disk is found before bytes move.
     Raises OSError. Blocks; call it through `hop`.
     """
-    parent = Path(path).parent
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o666)
     try:
@@ -407,6 +409,7 @@ def open_partial(path: str, size: int) -> int:
                     raise
         elif not size:
             os.ftruncate(descriptor, 0)
+        moments.reached(moments.MADE, path)
         return found.st_size
     finally:
         os.close(descriptor)
@@ -415,10 +418,12 @@ def open_partial(path: str, size: int) -> int:
 def flush(path: str) -> None:
     """A file's bytes are on the disk. Blocks; call it through `hop`."""
     descriptor = os.open(path, os.O_RDWR)
+    moments.reached(moments.FLUSHING, path)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    moments.reached(moments.FLUSHED, path)
 
 
 def publish(partial: str, final: str, modified_at: float | None = None) -> Fingerprint:
@@ -433,10 +438,29 @@ def publish(partial: str, final: str, modified_at: float | None = None) -> Finge
     # Before it has its name: another program may change what stands there at once.
     published = fingerprint_of(os.stat(partial))  # noqa: PTH116
     parent = Path(final).parent
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
+    moments.reached(moments.RENAMING, partial, final)
     os.replace(partial, final)  # noqa: PTH105 - bytes paths and speed
+    moments.reached(moments.RENAMED, partial, final)
     flush_folder(str(parent))
     return published
+
+
+def make_folder(path: Path) -> None:
+    """A folder is there, and the names of those that were missing are on the disk.
+
+    Blocks; call it through `hop`. Raises OSError.
+    """
+    try:
+        path.mkdir()
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    flush_folder(str(path.parent))
 
 
 def flush_folder(path: str) -> None:
@@ -445,12 +469,14 @@ def flush_folder(path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError:
         return
+    moments.reached(moments.FLUSHING, path)
     try:
         os.fsync(descriptor)
     except OSError:
         pass  # Some file systems cannot flush a folder; the rename itself has succeeded.
     finally:
         os.close(descriptor)
+    moments.reached(moments.FLUSHED, path)
 
 
 async def remove(path: str) -> None:
@@ -458,3 +484,4 @@ async def remove(path: str) -> None:
     with anyio.CancelScope(shield=True):
         with contextlib.suppress(FileNotFoundError):
             await aio_os.remove(path)
+            moments.reached(moments.REMOVED, path)

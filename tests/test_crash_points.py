@@ -1,0 +1,352 @@
+"""SIGKILL, and a cut of the power, at every point where something durable changes, on each platform.
+
+Each run is a process of its own that kills itself at the n-th of its moments
+(`penstock.engine.moments`). Then, for what was fetched, the disk becomes what a cut of the power
+could make of it: bytes never flushed are lost, and so are names of which no folder was flushed. The
+ledger must not claim more than is left. Then the same command is run again.
+
+`PENSTOCK_TESTS_KILLS=every` kills at each occurrence of each moment, in place of the first of each
+kind that changes something; `PENSTOCK_TESTS_KILLS=200` is how many random moments are tried.
+"""
+
+import json
+import os
+import random
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benches import md5
+from crashing import CRASHES, Crash
+from forking import Ended, Forge
+from penstock.core.model import MIB
+
+KILLS = os.environ.get("PENSTOCK_TESTS_KILLS", "")
+# A moment just before one of these leaves what the one before it left.
+TELLING = ("asking", "answered", "wrote", "flushed", "renamed", "removed", "committed")
+OPTIONS = ("--json", "--progress", "none", "--part-size", "5MiB", "--concurrency", "4")
+# Parts in flight at a kill, at most: `--concurrency`, and a part each.
+IN_FLIGHT = 4 * 5 * MIB
+BOTH_WAYS = [
+    (name, way) for name in sorted(CRASHES) for way in ("up", "down") if (name, way) != ("web", "up")
+]
+
+
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    with Forge(tmp_path_factory.mktemp("forge")) as opened:
+        yield opened
+
+
+def kind(moment: tuple[Any, ...]) -> str:
+    """What a moment is, whatever the ids and numbers in it."""
+    name, *what, _thread = moment
+    if name in {"asking", "answered"}:
+        method, _, url = str(what[0]).partition(" ")
+        path = re.sub(r"[^/]*\d[^/]*", "#", url.partition("//")[2].partition("/")[2])
+        return f"{name} {method} {path}"
+    if name == "flushed":
+        return f"{name} {'partial' if str(what[0]).endswith('.part') else 'folder'}"
+    return f"{name} {what[0] if name == 'committed' else ''}".strip()
+
+
+def points(moments: list[tuple[Any, ...]]) -> dict[int, str]:
+    """Where to kill, by the number of the moment: once in each kind that changes something."""
+    chosen: dict[str, int] = {}
+    for number, moment in enumerate(moments, 1):
+        if KILLS == "every":
+            chosen[f"{number} {kind(moment)}"] = number
+            continue
+        asks = moment[0] in {"asking", "answered"}
+        if moment[0] not in TELLING or (asks and str(moment[1]).startswith("GET")):
+            continue
+        if re.search("_run|remember", kind(moment)):
+            continue
+        chosen.setdefault(kind(moment), number)
+    return {number: name for name, number in chosen.items()}
+
+
+@dataclass
+class Trial:
+    """One tree, one platform and one direction, killed and carried on in a home of its own."""
+
+    crash: Crash
+    forge: Forge
+    up: bool
+    number: int = 0
+    kills: int = 0
+    moved: int = 0
+    wanted: int = 0
+    names: tuple[str, ...] = ()
+    home: Path = field(default_factory=Path)
+    root: Path = field(default_factory=Path)
+    place: str = ""
+
+    def renew(self, contents: dict[str, bytes]) -> None:
+        """Other places, here and there, so that nothing of an earlier trial helps."""
+        self.number += 1
+        bench = self.crash.bench
+        self.home = bench.home / f"home{self.number}"
+        self.home.mkdir(parents=True)
+        self.place = f"t{self.number}/" if bench.folders else ""
+        files = {}
+        for name, content in contents.items():
+            own = name if bench.folders else f"t{self.number}-{name.replace('/', '-')}"
+            files[own] = content + str(self.number).encode()
+        self.names = tuple(files)
+        self.wanted = sum(map(len, files.values()))
+        self.root = bench.tree(files, f"src{self.number}")
+        if not self.up:
+            for name, content in files.items():
+                bench.seed(self.place + name, content)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            **self.crash.environ,
+            "HOME": str(self.home),
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+        }
+
+    @property
+    def to(self) -> Path:
+        return self.home / "to"
+
+    @property
+    def command(self) -> list[str]:
+        remote = self.crash.remote
+        if self.up:
+            return ["copy", f"{self.root}/", f"{remote}{self._sep}{self.place}", *OPTIONS]
+        if self.crash.bench.profile == "web":
+            sources = [f"{remote}/{self.place}{name}" for name in self.names]
+        elif self.place:
+            sources = [f"{remote}/{self.place}"]
+        else:
+            sources = [remote, "--include", f"t{self.number}-*"]
+        return ["copy", *sources, f"{self.to}/", *OPTIONS]
+
+    @property
+    def _sep(self) -> str:
+        return "" if self.crash.remote.endswith(":") else "/"
+
+    async def run(self, *, more: tuple[str, ...] = (), **how: Any) -> Ended:  # noqa: ANN401
+        return await self.forge.run(*self.command, *more, environ=self.environ, **how)
+
+    def there(self) -> dict[str, str]:
+        """What is at the destination, by name; partials too."""
+        if self.up:
+            all_there = self.crash.bench.there()
+            mine = {n: d for n, d in all_there.items() if n.startswith(f"t{self.number}")}
+            return {name.removeprefix(self.place): digest for name, digest in mine.items()}
+        return {
+            path.relative_to(self.to).as_posix(): md5(path.read_bytes())
+            for path in self.to.rglob("*")
+            if path.is_file()
+        }
+
+    def expected(self) -> dict[str, str]:
+        return {name: md5((self.root / name).read_bytes()) for name in self.names}
+
+    # -- what a cut of the power leaves -----------------------------------------------------------
+
+    def cut_the_power(self, moments: list[tuple[Any, ...]]) -> None:
+        """Bytes, and names, that were never flushed are lost."""
+        unflushed: dict[str, list[tuple[int, int]]] = {}
+        under_way: dict[str, list[tuple[int, int]]] = {}
+        unnamed: dict[str, str | None] = {}
+        flushing: dict[tuple[str, int], tuple[list[tuple[int, int]], list[str]]] = {}
+        for name, *what, thread in moments:
+            path = str(what[0])
+            if name == "made" and path not in unflushed:
+                unnamed[path], unflushed[path] = None, []
+            elif name == "writing":
+                under_way.setdefault(path, []).append((what[1], what[2]))
+                unflushed.setdefault(path, []).append((what[1], what[2]))
+            elif name == "wrote":
+                under_way[path].remove((what[1], what[2]))
+            elif name == "flushing":
+                # It covers what was written, and named, before it began.
+                open_ = under_way.get(path, [])
+                done = [each for each in unflushed.get(path, ()) if each not in open_]
+                here = [each for each in unnamed if os.path.dirname(each) == path]  # noqa: PTH120
+                flushing[path, thread] = (done, here)
+            elif name == "flushed":
+                done, here = flushing.pop((path, thread))
+                unflushed[path] = [each for each in unflushed.get(path, ()) if each not in done]
+                for each in here:
+                    unnamed.pop(each, None)
+            elif name == "renaming":
+                unflushed[str(what[1])] = unflushed.pop(path, [])
+                unnamed[str(what[1])] = None if path in unnamed else path
+                unnamed.pop(path, None)
+        for path, ranges in unflushed.items():
+            if Path(path).is_file():
+                with Path(path).open("r+b") as file:
+                    for offset, length in ranges:
+                        file.seek(offset)
+                        file.write(b"\xff" * length)
+        for path, before in unnamed.items():
+            if before is None:
+                Path(path).unlink(missing_ok=True)
+            elif Path(path).is_file():
+                Path(path).replace(before)
+
+    def check_ledger(self) -> int:
+        """The bytes the ledger claims; each claim of a local file is held against the disk."""
+        import blake3
+
+        found = [*(self.home / "state").rglob("ledger.sqlite3")]
+        if not found:
+            return 0
+        proved = 0
+        with closing(sqlite3.connect(found[0])) as ledger:
+            try:
+                rows = ledger.execute(
+                    "SELECT id, state, local_path, partial, size, digests FROM transfers"
+                ).fetchall()
+                receipts = ledger.execute(
+                    "SELECT transfer, start, length, blake3 FROM receipts"
+                ).fetchall()
+            except sqlite3.OperationalError:
+                return 0  # Killed before it had a table.
+        ended = {}
+        for number, state, local, partial, size, digests in rows:
+            ended[number] = partial
+            if state in {"verified", "unverified"}:
+                proved += size
+                if not self.up:
+                    assert md5(Path(local).read_bytes()) == json.loads(digests)["md5"]
+            elif state == "arrived":
+                # What is proved has not been given its name, or has it.
+                ended[number] = None
+                proved += size
+                if not self.up:
+                    at = partial if partial and Path(partial).exists() else local
+                    assert md5(Path(at).read_bytes()) == json.loads(digests)["md5"]
+        for number, start, length, digest in receipts:
+            if ended.get(number) is None and not self.up:
+                continue
+            if not self.up:
+                with Path(ended[number]).open("rb") as file:
+                    file.seek(start)
+                    assert blake3.blake3(file.read(length)).hexdigest() == digest
+            proved += length
+        return proved
+
+    # -- one kill ---------------------------------------------------------------------------------
+
+    async def survive(self, what: str, *, cut: bool = False, **kill: Any) -> bool:  # noqa: ANN401
+        """Whether it was killed; then the same command has ended it well."""
+        await self._begin_strangers()
+        strangers = self.crash.left_open()
+        before = self.crash.moved()
+        first = await self.run(**kill)
+        assert first.code in {None, 0}, (what, first.err)
+        if not self.up and cut:
+            self.cut_the_power(first.moments)
+        proved = self.check_ledger() if first.code is None else self.wanted
+        here = {} if self.up or not self.to.exists() else self.there()
+        expected = self.expected()
+        published = {name: d for name, d in here.items() if ".penstock-" not in name}
+        assert published.items() <= expected.items(), what
+        report = self.home / "report.jsonl"
+        last = await self.run(more=("--report", str(report)))
+        assert last.code == 0, (what, last.err)
+        assert "Traceback" not in last.err
+        assert self.there() == expected, what
+        moved = self.crash.moved() - before
+        self._check_open(strangers, first, last, what)
+        lines = [json.loads(line) for line in report.read_text().splitlines()]
+        again = sum(line["bytes_sent"] + line["bytes_received"] for line in lines)
+        assert again <= self.wanted - proved, what
+        # Ends of files are asked for again, a byte each.
+        assert moved <= self.wanted + IN_FLIGHT + 100, what
+        self.moved += moved
+        self.kills += first.code is None
+        return first.code is None
+
+    async def _begin_strangers(self) -> None:
+        """Somebody else has begun an upload of each name and size."""
+        if self.up:
+            for name in self.names:
+                size = (self.root / name).stat().st_size
+                await self.crash.begin_as_a_stranger(self.place + name, size)
+
+    def _check_open(
+        self, strangers: list[object], first: Ended, last: Ended, what: str
+    ) -> None:
+        """What is open is the strangers', or what nobody can know of: that is told."""
+        left = [each for each in self.crash.left_open() if each not in strangers]
+        if left and self.crash.leaves_what_it_cannot_know:
+            asked = sum(name == "asking" and "POST" in args[0] for name, *args in first.moments)
+            began = sum(name == "committed" and "began" in args[0] for name, *args in first.moments)
+            assert len(left) <= asked - began, what
+            assert "may be left there" in last.err
+            return
+        assert not left, what
+        assert all(each in self.crash.left_open() for each in strangers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("platform", "way"), BOTH_WAYS)
+async def test_a_kill_at_any_point_costs_what_was_in_flight_and_nothing_else(
+    forge: Forge, tmp_path: Path, platform: str, way: str
+) -> None:
+    contents = {"d/large": os.urandom(5 * MIB + 70_000), "small": os.urandom(3_000)}
+    async with CRASHES[platform](tmp_path / "bench") as crash:
+        trial = Trial(crash, forge, up=way == "up")
+        trial.renew(contents)
+        whole = await trial.run()
+        assert whole.code == 0, whole.err
+        assert trial.there() == trial.expected()
+        chosen = points(whole.moments)
+        for number, what in chosen.items():
+            trial.renew(contents)
+            name = what.split()[1 if KILLS == "every" else 0]
+            on = [] if KILLS == "every" else [name]
+            at = number
+            if on:
+                at = sum(moment[0] == name for moment in whole.moments[:number])
+            await trial.survive(what, cut=True, kill_at=at, kill_on=on)
+        assert trial.kills >= len(chosen) * 0.9
+        assert not crash.bench.violations()
+        wanted = trial.wanted * len(chosen)
+        print(
+            f"\n{platform} {way}: {trial.kills} kills survived at {len(chosen)} points, "
+            f"{trial.moved / wanted - 1:.1%} of the bytes sent again"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("platform", "way"), BOTH_WAYS)
+async def test_a_kill_at_a_random_moment_costs_what_was_in_flight_and_nothing_else(
+    forge: Forge, tmp_path: Path, platform: str, way: str
+) -> None:
+    chance = random.Random(f"{platform} {way}")
+    wanted = -(-int(KILLS) // len(BOTH_WAYS)) if KILLS.isdigit() else 2
+    contents = {f"d{n % 2}/f{n:02}": chance.randbytes(chance.randrange(200_000)) for n in range(12)}
+    contents |= {"large": chance.randbytes(12 * MIB), "empty": b""}
+    async with CRASHES[platform](tmp_path / "bench") as crash:
+        trial = Trial(crash, forge, up=way == "up")
+        trial.renew(contents)
+        whole = await trial.run()
+        assert whole.code == 0, whole.err
+        tried = 0
+        while trial.kills < wanted and tried < 3 * wanted:
+            tried += 1
+            trial.renew(contents)
+            at = chance.randrange(1, len(whole.moments))
+            await trial.survive(f"moment {at}", cut=tried % 2 == 0, kill_at=at)
+        assert trial.kills >= wanted
+        assert not crash.bench.violations()
+        print(
+            f"\n{platform} {way}: {trial.kills} random kills survived, "
+            f"{trial.moved / (trial.wanted * tried) - 1:.1%} of the bytes sent again"
+        )
