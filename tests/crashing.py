@@ -8,15 +8,17 @@ the same name.
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias
 
 from aiohttp import ClientSession, web
-from aiohttp.typedefs import Handler
 
 from benches import Bench, CoscineBench, SevenBridgesBench, SimulatedDataMetaBench, md5
 from penstock.simulators import (
@@ -43,12 +45,20 @@ class Crash(ABC):
     def moved(self) -> int:
         """Bytes of files that moved until now, either way."""
 
+    @abstractmethod
+    def there(self, prefix: str) -> dict[str, str]:
+        """The MD5s of what is there, by path, of paths that begin so."""
+
     def left_open(self) -> list[object]:
         """Uploads that were begun, by anybody, and neither ended nor aborted."""
         return []
 
-    async def begin_as_a_stranger(self, path: str, size: int) -> None:
+    async def begin_as_a_stranger(self, path: str, size: int) -> None:  # noqa: B027 - or none can
         """Somebody else has begun an upload to that path, where more than one can be."""
+
+    def violations(self) -> list[object]:
+        """What a client must never do, and did."""
+        return self.bench.violations()
 
     @property
     def remote(self) -> str:
@@ -66,25 +76,43 @@ class SevenBridgesCrash(Crash):
     def __init__(self, bench: SevenBridgesBench, sim: SevenBridges) -> None:
         self.bench, self._sim = bench, sim
 
+    def there(self, prefix: str) -> dict[str, str]:
+        found = self._sim.files().items()
+        return {path: file.md5 for path, file in found if path.startswith(prefix)}
+
     def moved(self) -> int:
         return sum(e.bytes_in + e.bytes_out for e in self._sim.log if e.host == "storage")
 
     def left_open(self) -> list[object]:
         return [upload.id for upload in self._sim.open_uploads()]
 
+    def violations(self) -> list[object]:
+        return list(self._sim.violations)
+
     async def begin_as_a_stranger(self, path: str, size: int) -> None:
-        body = {"project": self._sim.project, "name": path.rpartition("/")[2], "size": size}
+        body = {
+            "project": self._sim.project,
+            "name": path.rpartition("/")[2],
+            "size": size,
+            "part_size": 5 << 20,
+        }
         token = {"X-SBG-Auth-Token": self._sim.token}
         async with (
             ClientSession(headers=token) as session,
             session.post(f"{self._sim.endpoint}/upload/multipart", json=body) as answer,
         ):
             assert answer.status == HTTPStatus.OK
+        # Before the run, as told to the second.
+        self._sim.open_uploads()[-1].began_at -= 5
 
 
 class CoscineCrash(Crash):
     def __init__(self, bench: CoscineBench, sim: Coscine) -> None:
         self.bench, self._sim = bench, sim
+
+    def there(self, prefix: str) -> dict[str, str]:
+        found = self._sim.files().items()
+        return {path: file.md5 for path, file in found if path.startswith(prefix)}
 
     def moved(self) -> int:
         return sum(
@@ -100,6 +128,10 @@ class DataMetaCrash(Crash):
     def __init__(self, bench: SimulatedDataMetaBench, sim: DataMeta) -> None:
         self.bench, self._sim = bench, sim
 
+    def there(self, prefix: str) -> dict[str, str]:
+        found = (file for file in self._sim.files().values() if file.confirmed)
+        return {file.name: file.md5 for file in found if file.name.startswith(prefix)}
+
     def moved(self) -> int:
         ways = ("/upload/", "/download/")
         return sum(
@@ -111,6 +143,9 @@ class DataMetaCrash(Crash):
 
 
 class S3Crash(Crash):
+    # An unfinished upload in S3 has a name and a time, and nothing that says whose it is.
+    leaves_what_it_cannot_know = True
+
     def __init__(self, bench: Bench) -> None:
         from s3_server import S3Request
         from s3_world import S3Bench, names
@@ -118,13 +153,28 @@ class S3Crash(Crash):
         assert isinstance(bench, S3Bench)
         self.bench, self._s3 = bench, bench
         self._down = 0
+        self._began: dict[bytes, float] = {}
 
-        def count(request: S3Request, body: bytes) -> bytes:
+        def spoil(request: S3Request, body: bytes) -> bytes:
             if names(request) == "GET":
                 self._down += len(body)
+            elif names(request) == "POST uploads":
+                self._began.setdefault(_tagged(b"UploadId", body), time.time())
+            elif names(request) == "GET uploads":
+                return re.sub(rb"<Upload>.*?</Upload>", self._with_time, body, flags=re.DOTALL)
             return body
 
-        bench.server.spoil = count
+        bench.server.spoil = spoil
+
+    def there(self, prefix: str) -> dict[str, str]:
+        paths = [path for path in self._s3.server.paths() if path.startswith(prefix)]
+        return {path: md5(self._s3.server.read(path)) for path in paths}
+
+    def _with_time(self, found: re.Match[bytes]) -> bytes:
+        """An upload as it is listed, with the time it began: moto's are all of the year 2010."""
+        at = datetime.fromtimestamp(self._began[_tagged(b"UploadId", found[0])], UTC)
+        told = f"<Initiated>{at:%Y-%m-%dT%H:%M:%S.000Z}</Initiated>".encode()
+        return re.sub(rb"<Initiated>.*?</Initiated>", told, found[0])
 
     def moved(self) -> int:
         from s3_world import names
@@ -140,7 +190,14 @@ class S3Crash(Crash):
         return list(self._s3.server.open_uploads())
 
     async def begin_as_a_stranger(self, path: str, size: int) -> None:  # noqa: ARG002
-        await asyncio.to_thread(self._s3.begin, path)
+        begun = await asyncio.to_thread(self._s3.begin, path)
+        self._began[begun.encode()] = time.time() - 5
+
+
+def _tagged(name: bytes, xml: bytes) -> bytes:
+    found = re.search(rb"<%b>(.*?)</%b>" % (name, name), xml)
+    assert found is not None
+    return found[1]
 
 
 class WebBench(Bench):
@@ -192,6 +249,9 @@ class WebCrash(Crash):
     def __init__(self, bench: WebBench) -> None:
         self.bench, self._web = bench, bench
 
+    def there(self, prefix: str) -> dict[str, str]:
+        return {path: digest for path, digest in self._web.there().items() if path >= prefix}
+
     def moved(self) -> int:
         return self._web.bytes_out
 
@@ -231,14 +291,12 @@ async def plain_web(home: Path) -> AsyncIterator[Crash]:
     root.mkdir(parents=True, exist_ok=True)
     bench = WebBench(home, root)
 
-    @web.middleware
-    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = await handler(request)
-        bench.bytes_out += int(answer.headers.get("Content-Length", 0))
-        return answer
-
-    async def told(_request: web.Request, answer: web.StreamResponse) -> None:
-        bench.bytes_out += answer.content_length or 0
+    async def told(request: web.Request, _answer: web.StreamResponse) -> None:
+        asked = request.http_range
+        if request.method != "GET":
+            return
+        size = (root / request.path[1:]).stat().st_size
+        bench.bytes_out += min(asked.stop or size, size) - (asked.start or 0)
 
     app = web.Application()
     app.on_response_prepare.append(told)

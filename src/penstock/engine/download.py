@@ -176,7 +176,8 @@ class Download:
 
     async def _into(self, partial: str, size: int) -> Ended:
         """The file fetched into its partial, weighed, and published."""
-        fetched, finding = await self._fetch_until_weighed(partial, size)
+        arrived = await self._arrived(partial, size)
+        fetched, finding = arrived or await self._fetch_until_weighed(partial, size)
         if finding.weight is Weight.OPEN and self._choices.strict:
             await self._drop(partial)
             raise Unproved(
@@ -225,6 +226,23 @@ class Download:
             parts=row.parts,
             attempts=1,
         )
+
+    async def _arrived(self, partial: str, size: int) -> tuple[_Fetched, Finding] | None:
+        """What an earlier run fetched and weighed, and was killed before it had its name."""
+        row = self._row
+        if row.state is not State.ARRIVED or (row.partial, row.size) != (partial, size):
+            return None
+        if row.source != self._transfer.fingerprint(size):
+            return None
+        if (await hop(files.fingerprint, partial)).size != size:
+            return None
+        actual = await files.digest_file(partial, size, self._names() | row.digests.keys())
+        if not actual.items() >= {**row.digests, **_comparable(self._transfer.promised)}.items():
+            return None
+        self._parts, self._fetches = row.parts, 1
+        by = row.verified_by
+        finding = Finding(Weight.OPEN) if by is None else Finding(Weight.PROVED, by)
+        return _Fetched(actual, Headers(), None), finding
 
     async def _already_there(self) -> Ended | None:
         """What to do about a file that stands at the destination; None: go on and fetch.
