@@ -79,6 +79,14 @@ def test_a_profile_is_added_changed_and_removed_and_comments_stay(bare: Shell) -
     assert bare.run("profiles", "remove", "lab", *more).returncode == 2
 
 
+def test_a_profile_may_be_the_first_thing_in_a_new_file(bare: Shell) -> None:
+    more = ("--config", "new/my.toml")
+    ended = bare.run("profiles", "add", "lab", "--platform", "surf", *more)
+    assert ended.returncode == 0, ended.stderr
+    assert bare.run("profiles", "show", "lab", *more).returncode == 0
+    assert bare.run("profiles", "remove", "lab", "--config", "other.toml").returncode == 2
+
+
 def test_a_profile_that_makes_no_sense_changes_nothing(bare: Shell) -> None:
     config = bare.folder / "my.toml"
     more = ("--config", "my.toml")

@@ -108,3 +108,8 @@ def test_failures_beyond_the_first_are_counted() -> None:
         "source: it\\x1b[31m broke",
         "… and 11 more failed files; all are in report.jsonl",
     ]
+
+
+def test_a_reason_that_names_the_file_is_not_told_with_the_name_before_it() -> None:
+    line = replace(LINE, status="failed", error={"type": "X", "message": "source does not exist"})
+    assert list(words.of_failures([line], 1, None)) == ["source does not exist"]

@@ -23,8 +23,8 @@ def profiles() -> None:
     """Platforms, their endpoints, tokens and quotas, under names."""
 
 
-def _settings(config: str | None) -> Settings:
-    return load(os.environ, config_file=config)
+def _settings(config: str | None, *, to_write: bool = False) -> Settings:
+    return load(os.environ, config_file=config, to_write=to_write)
 
 
 def _warn(settings: Settings) -> None:
@@ -137,7 +137,7 @@ def add(
             "--token says where the token is (env:NAME, keyring:SERVICE/USER, file:PATH), not"
             " what it is"
         )
-    settings = _settings(config)
+    settings = _settings(config, to_write=True)
     if not PROFILE_NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a profile: 2 to 64 letters, digits, '-' and '_'")
     write_profile(settings.config_file, name, said)

@@ -123,7 +123,8 @@ def of_failures(failures: list[Line], failed: int, report: str | None) -> Iterat
     """The failed files that are named, and where the others are."""
     for line in failures:
         why = line.error["message"] if line.error is not None else line.reason or "no reason given"
-        yield f"{safe_line(line.source)}: {safe_line(why)}"
+        named = why.startswith(f"{line.source} ")  # the reason may begin with the name itself
+        yield safe_line(why) if named else f"{safe_line(line.source)}: {safe_line(why)}"
     more = failed - len(failures)
     if more > 0:
         where = f"; all are in {safe_line(report)}" if report else ""

@@ -54,11 +54,13 @@ def load(
     config_file: Path | str | None = None,
     home: Path | None = None,
     config_dir: Path | None = None,
+    to_write: bool = False,
 ) -> Settings:
     """Everything configured. Reads files; asks no key ring, and reads no token's file.
 
     `config_file` (`--config`) comes before `PENSTOCK_CONFIG`, that before `config.toml` in
-    `config_dir` (default: the user's configuration folder), which alone need not exist. Raises
+    `config_dir` (default: the user's configuration folder), which alone need not exist, unless the file
+    is about to be written (`to_write`). Raises
     `ProfileError` for a file that cannot be read or is no TOML, and for settings that make no
     sense.
     """
@@ -70,7 +72,7 @@ def load(
         else (config_dir or _user_folder(environ, "XDG_CONFIG_HOME")) / "config.toml"
     )
     warnings: list[str] = []
-    tables = _tables(_read_toml(path, must_exist=named is not None), path)
+    tables = _tables(_read_toml(path, must_exist=named is not None and not to_write), path)
     environment = _by_profile(environ)
     names = _names(tables, environment, warnings)
     around = network.from_environment(environ, warnings)
