@@ -59,10 +59,9 @@ def load(
     """Everything configured. Reads files; asks no key ring, and reads no token's file.
 
     `config_file` (`--config`) comes before `PENSTOCK_CONFIG`, that before `config.toml` in
-    `config_dir` (default: the user's configuration folder), which alone need not exist, unless the file
-    is about to be written (`to_write`). Raises
-    `ProfileError` for a file that cannot be read or is no TOML, and for settings that make no
-    sense.
+    `config_dir` (default: the user's configuration folder). The last need not exist; none need
+    where the file is about to be written (`to_write`). Raises `ProfileError` for a file that
+    cannot be read or is no TOML, and for settings that make no sense.
     """
     home = home or Path(environ.get("HOME") or Path.home())
     named = config_file or environ.get("PENSTOCK_CONFIG") or None
