@@ -42,6 +42,9 @@ def later(status: int, *, undone: bool = False, queue_full: bool = False) -> Ref
         (later(503, undone=True), AGAIN, AGAIN),
         # Whoever sends many is to send fewer, so it is told.
         (later(503, undone=True, queue_full=True), AGAIN, THROW),
+        # Too many at once is the exchange's affair: fewer are in flight, and it goes again.
+        (Refused("busy", status=500, retry=True, crowded=True, undone=True), AGAIN, AGAIN),
+        (Refused("busy", status=500, retry=True, crowded=True), AGAIN, LOST),
         (Refused("no", status=400), THROW, THROW),
         (Refused("no", status=403), THROW, THROW),
         (Refused("no", status=404), THROW, THROW),

@@ -28,6 +28,8 @@ from penstock.engine.limiter import Limiter
 from penstock.engine.slots import MemorySlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.datameta import MD5_OF_NOTHING, DataMeta
+from penstock.simulators import DataMeta as Simulated
+from penstock.simulators import DataMetaSettings
 
 HERE = Place("")
 
@@ -218,6 +220,33 @@ async def test_the_servers_root_is_enough_and_the_api_is_looked_for_once(
         await exchange.run(exchange.platform.list_page(Place("submissions"), None))
         assert exchange.total.api_requests == 3
         assert exchange.platform.endpoint == DataMeta(datameta_server.endpoint).endpoint
+
+
+async def test_a_transaction_rolled_back_goes_again_with_fewer_in_flight(tmp_path: Path) -> None:
+    """SURF's full queue is the caller's affair; DataMeta's conflict is none of a flow's."""
+    files = 6
+    async with (
+        Simulated(DataMetaSettings(every_nth_fails=4)) as sim,
+        asking(sim.endpoint, sim.token) as exchange,
+    ):
+        halved: list[int] = []
+        limiter = exchange.limiter
+
+        async def announce(number: int) -> None:
+            goal = target(f"f{number}", b"x")
+            await exchange.run(exchange.platform.create_upload(goal, 1, overwrite=False))
+            if limiter._most_out is not None:
+                halved.append(limiter._most_out)
+
+        async with anyio.create_task_group() as group:
+            for number in range(files):
+                group.start_soon(announce, number)
+        refused = [each for each in sim.log if each.status == 500]
+        assert len(refused) == limiter.queue_full > 0
+        assert min(halved) <= files // 2 + 1
+        assert sorted(file.name for file in sim.files().values()) == [
+            f"f{number}" for number in range(files)
+        ]
 
 
 async def test_a_refused_key_is_asked_with_once(datameta_server: DataMetaServer) -> None:

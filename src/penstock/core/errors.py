@@ -118,7 +118,8 @@ class Refused(ExchangeError):
 
     `status` is the HTTP status, `code` the platform's own code where it gave one. `retry` says
     that the platform's meaning is "later", which holds only where the request may be repeated.
-    `quota` says that the quota is spent, `queue_full` that the platform's work queue is,
+    `quota` says that the quota is spent, `queue_full` that the platform's work queue is, `crowded`
+    that too much is asked of it at once (fewer are then in flight, and this one goes again),
     `outage` that the whole platform is closed for a while, `undone` that whatever was asked was
     certainly not done, `retry_after_s` how long the server asks to be left alone.
     """
@@ -134,6 +135,7 @@ class Refused(ExchangeError):
         outage: bool = False,
         quota: bool = False,
         queue_full: bool = False,
+        crowded: bool = False,
         undone: bool = False,
         retry_after_s: float | None = None,
     ) -> None:
@@ -144,6 +146,7 @@ class Refused(ExchangeError):
         self.outage = outage
         self.quota = quota
         self.queue_full = queue_full
+        self.crowded = crowded
         self.undone = undone
         self.effect = Effect.STOP_RUN if stop else Effect.RETRY if retry else Effect.FAIL_TRANSFER
 

@@ -6,6 +6,7 @@
     refused: the quota is spent                 again, no try spent again, no try spent
     refused: a work queue is full               again               thrown: fewer are to be sent
     refused: later (5xx, 408, 425)              again               again if the platform said no
+    refused: too many at once                   as for later, and fewer are in flight from then on
     refused: anything else                      thrown              thrown
     answer lost                                 again               thrown
     answer unusable                             again               thrown (it may have been done)

@@ -317,7 +317,7 @@ class Exchange:
                 response.status,
                 response.headers,
                 quota_refused=refused is not None and refused.quota,
-                queue_full=refused is not None and refused.queue_full,
+                queue_full=refused is not None and (refused.queue_full or refused.crowded),
             )
             self._learn_time(response.headers)
         if error is None:

@@ -147,8 +147,8 @@ class DataMeta(RecordFlows):
         """What a status and a body mean. Bodies are lists of errors, `null`, or HTML pages.
 
         A 500 of the server's own is a transaction that was rolled back ([SRV]: SERIALIZABLE,
-        conflicts are retried ten times, then answered so), thus certainly not done; one of a
-        gateway before it may hide a request that was.
+        conflicts are retried ten times, then answered so), thus certainly not done, and a sign of
+        too many at once; one of a gateway before it may hide a request that was.
         """
         status = response.status
         what = f"{request.shown} was refused with {status}" + _said(response.body)
@@ -159,6 +159,7 @@ class DataMeta(RecordFlows):
             what,
             status=status,
             retry=status in TRANSIENT,
+            crowded=status in {500, 503},
             undone=status == 500 and own,  # noqa: PLR2004
         )
 
