@@ -9,11 +9,16 @@ cannot do is said by a flag, with the reason, never by leaving a test out.
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import pytest
+from aiohttp import web
 
 import penstock
 from datameta_proxy import Break, DataMetaProxy, proxy_to
@@ -38,6 +43,8 @@ class Bench(ABC):
     """Whether a large file goes up in parts that resume."""
     overwrites = True
     """Whether a file's content can be replaced under its name."""
+    sends = True
+    """Whether anything can be sent there, listed or refused; else it is fetched from alone."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -98,6 +105,15 @@ class Bench(ABC):
         """`penstock.copy` in the bench's own home."""
         options.setdefault("environ", self.environ)
         return await penstock.copy(*map(str, locations), **options)
+
+    async def fetch(self, to: Path, **options: Any) -> penstock.Report:  # noqa: ANN401
+        """Everything in the place, copied here."""
+        return await self.copy(f"{self.remote}/", to, **options)
+
+    def must_send(self) -> None:
+        """The test is about sending, or about a place that knows who asks."""
+        if not self.sends:
+            pytest.skip("nothing can be sent there, and nobody is known there")
 
     def tree(self, files: dict[str, bytes], below: str = "src") -> Path:
         """A local tree."""
@@ -314,6 +330,80 @@ async def datameta_simulated(home: Path) -> AsyncIterator[Bench]:
         yield SimulatedDataMetaBench(home, sim)
 
 
+class WebBench(Bench):
+    """A folder served to anybody; a manifest of URLs and MD5s stands for its listing."""
+
+    profile = "https"
+    remote = "https:"
+    sends = False
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.url = ""
+        self._root = home / "served"
+        self._flips = 0
+        self._keys_told: list[object] = []
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {}
+
+    def seed(self, path: str, content: bytes) -> None:
+        self.tree({path: content}, "served")
+
+    def remove(self, path: str) -> None:
+        (self._root / path).unlink()
+
+    def there(self) -> dict[str, str]:
+        files = (path for path in self._root.rglob("*") if path.is_file())
+        return {path.relative_to(self._root).as_posix(): md5(path.read_bytes()) for path in files}
+
+    def requests(self) -> int:
+        return 0
+
+    def violations(self) -> list[object]:
+        return self._keys_told
+
+    def refused(self) -> int:
+        return 0
+
+    def flip_a_bit(self) -> None:
+        self._flips += 1
+
+    async def fetch(self, to: Path, **options: Any) -> penstock.Report:  # noqa: ANN401
+        rows = []
+        for path, digest in self.there().items():
+            row = {"source": f"{self.url}/{quote(path)}", "md5": digest}
+            rows.append({**row, "destination": path} if "/" in path else row)
+        table = self.home / "urls.jsonl"
+        table.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        return await self.copy(f"{to}/", manifest=table, **options)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        if "Authorization" in request.headers:
+            self._keys_told.append(request.path)
+        path = self._root / request.match_info["path"]
+        if self._flips and request.method == "GET":
+            self._flips -= 1
+            content = path.read_bytes()
+            return web.Response(body=bytes((content[0] ^ 1,)) + content[1:])
+        return web.FileResponse(path)
+
+
+@asynccontextmanager
+async def plain_web(home: Path) -> AsyncIterator[Bench]:
+    bench, app = WebBench(home), web.Application()
+    app.router.add_get("/{path:.*}", bench.serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    bench.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield bench
+    finally:
+        await runner.cleanup()
+
+
 # What a bench needs that lives as long as the tests do: the fixture's name.
 NEEDS = {"datameta": "datameta_server"}
 
@@ -323,4 +413,5 @@ BENCHES: dict[str, Open] = {
     "datameta": datameta,
     "datameta_simulated": datameta_simulated,
     "coscine_s3": coscine_s3,
+    "web": plain_web,
 }

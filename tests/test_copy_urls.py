@@ -36,6 +36,7 @@ class Web:
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     replies: dict[str, dict[str, str]] = field(default_factory=dict)
     cut: int = 0
+    breaks: int = 0
 
     @property
     def environ(self) -> dict[str, str]:
@@ -53,6 +54,28 @@ class Web:
             assert request.transport is not None
             request.transport.abort()
         return await handler(request)
+
+    async def untold(self, request: server.Request) -> server.StreamResponse:
+        """A file whose size is told nowhere: chunked, or ended by hanging up."""
+        how, told = request.match_info["how"], self.replies.get(request.path, {})
+        answer = server.StreamResponse(headers=told)
+        assert request.transport is not None
+        if how == "hung-up":
+            lines = ["HTTP/1.1 200 OK", "Connection: close", *(": ".join(p) for p in told.items())]
+            head = "\r\n".join((*lines, "", "")).encode()
+            request.transport.write(head + (SMALL if request.method == "GET" else b""))
+            request.transport.close()
+            return answer
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        if request.method == "GET":
+            await answer.write(SMALL)
+            if how == "chunked-cut" and "Range" not in request.headers and self.breaks:
+                self.breaks -= 1
+                await answer.write(LARGE[: 2 * MIB])
+                request.transport.close()
+            await answer.write_eof()
+        return answer
 
     async def say(self, request: server.Request, answer: server.StreamResponse) -> None:
         answer.headers.update(self.replies.get(request.path, {}))
@@ -77,6 +100,7 @@ async def web(tmp_path: Path) -> AsyncIterator[Web]:
 
     app.on_response_prepare.append(made.say)
     app.router.add_get("/moved", moved)
+    app.router.add_get("/untold/{how}", made.untold)
     app.router.add_get("/round", round_and_round)
     app.router.add_static("/", root)
     runner = server.AppRunner(app, shutdown_timeout=0.1)
@@ -210,6 +234,54 @@ async def test_a_manifest_of_urls_is_proved_by_its_digests_and_asks_nothing_else
     again = await web.copy(f"{web.home}/to/", manifest=manifest)
     assert {"a.bin"} <= {Path(x.destination).name for x in again.lines() if x.status == "skipped"}
     assert not [asked for asked in web.asked if asked[1] == "/small%20file.bin"]
+
+
+async def test_a_file_whose_size_nobody_tells_is_fetched_once_to_its_clean_end(web: Web) -> None:
+    url = f"{web.url}/untold/chunked"
+    report = await web.copy(url, f"{web.home}/to/")
+    line = only_line(report)
+    assert (report.exit_code, line.status, line.size) == (0, "unverified", len(SMALL))
+    assert (web.home / "to/chunked").read_bytes() == SMALL
+    whole = [each for each in web.asked if each[0] == "GET" and each[2] is None]
+    assert len(whole) == 1
+    again = only_line(await web.copy(url, f"{web.home}/to/"))
+    assert (again.status, again.bytes_received) == ("skipped", 0)
+    strict = await web.copy(url, f"{web.home}/strict/", strict=True)
+    assert only_line(strict).status == "failed"
+    assert not list((web.home / "strict").glob("*"))
+
+
+async def test_a_file_of_untold_size_that_breaks_off_is_fetched_again_and_holds_nothing_else(
+    web: Web,
+) -> None:
+    web.breaks = 1
+    report = await web.copy(f"{web.url}/untold/chunked-cut", f"{web.home}/to/")
+    assert only_line(report).status == "unverified"
+    assert (web.home / "to/chunked-cut").read_bytes() == SMALL
+
+
+@pytest.mark.parametrize("how", ["chunked", "hung-up"])
+async def test_a_digest_proves_a_file_of_untold_size(web: Web, how: str) -> None:
+    told = base64.b64encode(hashlib.sha256(SMALL).digest()).decode()
+    web.replies[f"/untold/{how}"] = {"Repr-Digest": f"sha-256=:{told}:"}
+    line = only_line(await web.copy(f"{web.url}/untold/{how}", f"{web.home}/to/"))
+    assert (line.status, line.verified_by) == ("verified", "platform-digest")
+
+
+async def test_a_server_that_hangs_up_at_an_untold_end_must_be_proved(web: Web) -> None:
+    url = f"{web.url}/untold/hung-up"
+    line = only_line(await web.copy(url, f"{web.home}/to/"))
+    assert line.status == "failed"
+    assert "manifest" in (line.error or {})["message"]
+    assert not list((web.home / "to").glob("*"))
+    table = web.home / "urls.csv"
+    digest = hashlib.md5(SMALL, usedforsecurity=False).hexdigest()
+    table.write_text(f"source,md5\n{url},{digest}\n")
+    line = only_line(await web.copy(f"{web.home}/to/", manifest=table))
+    assert (line.status, line.verified_by) == ("verified", "manifest")
+    table.write_text(f"source,size\n{url},17\n")
+    line = only_line(await web.copy(f"{web.home}/sized/", manifest=table))
+    assert (line.error or {})["type"] == "DigestMismatch"
 
 
 async def test_redirects_are_followed_and_one_to_nowhere_is_an_error(web: Web) -> None:

@@ -105,12 +105,16 @@ class FileSlice:
 Rope: TypeAlias = tuple["bytes | FileSlice", ...]
 
 
+# In place of a file's size where nobody tells it: all is taken that comes, to its clean end.
+UNKNOWN_SIZE = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What an answer's head must say before one byte of its body reaches the sink.
 
-    `total` is the size the whole file must have, `validator` the ETag it must still carry, or its
-    `Last-Modified` where there is no ETag. A
+    `total` is the size the whole file must have (or `UNKNOWN_SIZE`), `validator` the ETag it must
+    still carry, or its `Last-Modified` where there is no ETag. A
     whole-file answer (200) is taken in place of a range only where the range is the whole file.
     """
 
@@ -162,6 +166,11 @@ class Request:
     def body_length(self) -> int:
         """Bytes the body has."""
         return sum(len(x) if isinstance(x, bytes) else x.length for x in self.body)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the answer's body is a file of a size that nobody tells."""
+        return self.head is not None and self.head.total == UNKNOWN_SIZE
 
     @property
     def carries_body(self) -> bool:

@@ -30,7 +30,15 @@ from penstock.core.errors import (
 )
 from penstock.core.events import BytesMoved
 from penstock.core.lifecycle import State
-from penstock.core.model import Fingerprint, Headers, Part, Receipt, RemoteFile, validator_of
+from penstock.core.model import (
+    UNKNOWN_SIZE,
+    Fingerprint,
+    Headers,
+    Part,
+    Receipt,
+    RemoteFile,
+    validator_of,
+)
 from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.proof import (
     OPAQUE,
@@ -39,6 +47,7 @@ from penstock.core.proof import (
     TagKind,
     Weight,
     candidate_part_sizes,
+    disagreement,
     multipart_tag,
     promised_digests,
     read_tag,
@@ -68,6 +77,14 @@ class _Fetched:
     headers: Headers
     block: int | None
     block_md5s: list[str] = field(default_factory=list)
+    size: int = UNKNOWN_SIZE
+    """Where it was not known before."""
+
+    @property
+    def may_be_short(self) -> bool:
+        """Whether a server that hung up is all that says it was the end (RFC 9112, 6.3)."""
+        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        return self.size >= 0 and not chunked and "content-length" not in self.headers
 
 
 class _Flushing:
@@ -124,8 +141,15 @@ class Download:
             size = (await self._probe())[1]
             if size is None:
                 size = await self._learn()
-        if size is None:
+        if size is None and self._transfer.file.lease is None:
             raise AnswerUnusable(f"the platform does not say how large {self._transfer.source} is")
+        if size is not None:
+            self._check_size(size)
+        async with self._held_partial() as partial:
+            return await self._into(partial, size)
+
+    def _check_size(self, size: int) -> None:
+        """Nothing, or `DigestMismatch` where the manifest says another."""
         if self._transfer.promised_size not in {None, size}:
             raise DigestMismatch(
                 f"{self._transfer.source} has {size} bytes, the manifest says "
@@ -133,8 +157,6 @@ class Download:
                 expected=str(self._transfer.promised_size),
                 actual=str(size),
             )
-        async with self._held_partial() as partial:
-            return await self._into(partial, size)
 
     @asynccontextmanager
     async def _held_partial(self) -> AsyncIterator[str]:
@@ -174,10 +196,19 @@ class Download:
             for descriptor in locks:
                 os.close(descriptor)
 
-    async def _into(self, partial: str, size: int) -> Ended:
+    async def _into(self, partial: str, size: int | None) -> Ended:
         """The file fetched into its partial, weighed, and published."""
-        arrived = await self._arrived(partial, size)
+        arrived = await self._arrived(partial, size) if size is not None else None
         fetched, finding = arrived or await self._fetch_until_weighed(partial, size)
+        if size is None:
+            size = fetched.size
+            if finding.weight is Weight.OPEN and fetched.may_be_short:
+                await self._drop(partial)
+                raise Unproved(
+                    f"the server of {self._transfer.source} says no size and ends the file by "
+                    "hanging up, so that nothing shows whether all of it came; a manifest with a "
+                    "digest would"
+                )
         if finding.weight is Weight.OPEN and self._choices.strict:
             await self._drop(partial)
             raise Unproved(
@@ -280,9 +311,10 @@ class Download:
         size, row = self._transfer.file.size, self._row
         found = await hop(files.fingerprint, self._final)
         promised_size = self._transfer.promised_size
+        is_told, size = size is not None, found.size if size is None else size
         if found.size != size or promised_size not in {None, size}:
             return None
-        if self._choices.compare is Compare.SIZE and not self._choices.strict:
+        if is_told and self._choices.compare is Compare.SIZE and not self._choices.strict:
             return Ended(
                 State.SKIPPED, reason="same size, unverified", id=self._transfer.file.id, size=size
             )
@@ -290,7 +322,8 @@ class Download:
         known = row.state is State.VERIFIED and row.source == self._transfer.fingerprint(size)
         if known and not row.may_be_another(self._transfer.file):
             actual = await files.digest_file(self._final, size, row.digests)
-            if row.digests and actual == row.digests:
+            promised = self._transfer.promised
+            if row.digests and actual == row.digests and not disagreement(promised, actual):
                 finding = Finding(Weight.PROVED, "ledger")
         if finding is None:
             finding, actual = await self._weigh_existing(size)
@@ -334,7 +367,9 @@ class Download:
 
     # -- fetching ----------------------------------------------------------------------------
 
-    async def _fetch_until_weighed(self, partial: str, size: int) -> tuple[_Fetched, Finding]:
+    async def _fetch_until_weighed(
+        self, partial: str, size: int | None
+    ) -> tuple[_Fetched, Finding]:
         """Bytes and what they are worth: fetched again where something differs or nothing proves.
 
         Raises `DigestMismatch` where equal bytes twice differ from a stated digest, or where no
@@ -343,8 +378,11 @@ class Download:
         before: dict[str, str] | None = None
         fresh = False
         while True:
-            fetched = await self._fetch(partial, size, fresh=fresh)
-            finding = await self._weigh(partial, size, fetched)
+            if size is None:
+                fetched = await self._fetch_unbounded(partial)
+            else:
+                fetched = await self._fetch(partial, size, fresh=fresh)
+            finding = await self._weigh(partial, fetched.size if size is None else size, fetched)
             if finding.weight is Weight.PROVED:
                 return fetched, finding
             if finding.weight is Weight.OPEN:
@@ -404,6 +442,28 @@ class Download:
             row.id, source, part_size=part_size, partial=partial, validator=validator
         )
         return await self._fetch_parts(partial, size, part_size, validator, headers, resume=False)
+
+    async def _fetch_unbounded(self, partial: str) -> _Fetched:
+        """A file whose size nobody tells: all that comes, to its end. It cannot be resumed."""
+        self._fetches += 1
+        self._parts = 1
+        await self._context.ledger.start(
+            self._row.id, self._transfer.fingerprint(0), partial=partial
+        )
+        await self._make_partial(partial, 0)
+        names = frozenset(self._names() | {STATED})
+        platform = self._context.exchange.platform
+        answer = await self._leases.ask(
+            lambda lease: platform.get_part(
+                lease, Part(1, 0, 0), partial, total=UNKNOWN_SIZE, validator=None, digests=names
+            ),
+            self._progress,
+        )
+        # A try that broke off may have brought more.
+        await hop(os.truncate, partial, answer.received)
+        await hop(files.flush, partial)
+        self._check_size(answer.received)
+        return _Fetched(dict(answer.digests), answer.headers, None, size=answer.received)
 
     async def _fetch_whole(self, partial: str, size: int, source: Fingerprint) -> _Fetched:
         """A file of one range: its digests are taken as the bytes pass."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import re
 import ssl
 from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ from penstock.core.errors import (
     Untrusted,
     redacted,
 )
-from penstock.core.model import MIB, FileSlice, Headers, Request, Response, validator_field
+from penstock.core.model import MIB, FileSlice, Head, Headers, Request, Response, validator_field
 from penstock.engine.files import Beside, Digests, SliceWriter, reading, stated_too
 from penstock.engine.pacing import Pacer
 from penstock.engine.taking import Buffers, Taken, takeable
@@ -254,13 +255,13 @@ class Transport:
         names = stated_too(request.digests, head)
         writer = SliceWriter(request.sink, names, beside)
         try:
-            if takeable(answer, request.sink.length):
+            if not request.is_unbounded and takeable(answer, request.sink.length):
                 await self._take(answer, writer, request.sink.length, progress)
             else:
                 await self._pour(answer, writer, request, progress)
         finally:
             await writer.close()
-        if writer.written != request.sink.length:
+        if not request.is_unbounded and writer.written != request.sink.length:
             raise AnswerUnusable(
                 f"{request.shown} brought {writer.written} bytes in place of {request.sink.length}"
             )
@@ -289,9 +290,13 @@ class Transport:
         request: Request,
         progress: Progress,
     ) -> None:
-        """The body goes into the sink, gathered into megabytes; never more than was asked for."""
+        """The body goes into the sink, gathered into megabytes; never more than was asked for.
+
+        One of unknown length has ended when aiohttp says so: it raises where a chunked one breaks
+        off.
+        """
         assert request.sink is not None
-        room = request.sink.length
+        room = math.inf if request.is_unbounded else request.sink.length
         gathered: list[bytes] = []
         held = 0
         async for data in answer.content.iter_any():
@@ -387,6 +392,16 @@ def check_head(request: Request, status: int, headers: Headers) -> None:
     validator = headers.get(validator_field(wanted.validator))
     if wanted.validator is not None and validator is not None and validator != wanted.validator:
         raise RemoteChanged(f"{what}: the file changed while it was fetched (its ETag is another)")
+    _check_extent(request, wanted, status, headers)
+
+
+def _check_extent(request: Request, wanted: Head, status: int, headers: Headers) -> None:
+    """Nothing, or the error where an answer is of another range, or another length."""
+    what, validator = f"{request.shown}", headers.get(validator_field(wanted.validator))
+    if request.is_unbounded:
+        if status != 200:  # noqa: PLR2004
+            raise AnswerUnusable(f"{what} is a part where the whole file was asked for")
+        return
     whole = wanted.offset == 0 and wanted.length == wanted.total
     if status == 206:  # noqa: PLR2004
         match = _CONTENT_RANGE.match(headers.get("content-range", ""))

@@ -186,7 +186,11 @@ class Platform(Protocol):
         validator: str | None,
         digests: Set[str],
     ) -> Flow[Response]:
-        """The bytes of one part, written into the part's slice of the local file `sink`."""
+        """The bytes of one part, written into the part's slice of the local file `sink`.
+
+        `total` is the file's size; where it is `UNKNOWN_SIZE`, the part is empty and stands for
+        all that comes.
+        """
         ...
 
 
@@ -441,7 +445,7 @@ def ranged_get(
     sent in If-Range; it is compared in the answer all the same.
     """
     headers = list(lease.headers)
-    if total:
+    if total > 0:
         headers.append(("Range", f"bytes={part.offset}-{part.offset + part.length - 1}"))
         if validator is not None and not validator.startswith("W/"):
             headers.append(("If-Range", validator))

@@ -58,6 +58,7 @@ TRAITS = Traits(
     quota_headers=False,
     needs_token=False,
     etag_is_digest=False,
+    rationed=False,
 )
 
 # Source: RFC 9530, section 4: digests wanted, by weight.
@@ -172,9 +173,9 @@ class Web(DownloadOnly):
         return {}
 
     def stat(self, file_id: str) -> Flow[RemoteFile]:
-        """Refused: only a URL can be asked about, and an id is none."""
+        """What its id tells, its name: only a URL can be asked about, and an id is none."""
         yield from ()
-        raise LocationError(f"the server does not say how large {file_id} is")
+        return file_at(file_id)
 
     def describe(self, file_ids: Sequence[str]) -> Flow[Mapping[str, RemoteFile]]:  # noqa: ARG002
         """None: URLs are not looked up by id."""
