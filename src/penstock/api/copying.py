@@ -287,7 +287,7 @@ class _Run:
         writer: ReportWriter,
     ) -> None:
         """The destination looked at, and everything moved."""
-        deliveries = Deliveries()
+        deliveries, began_at = Deliveries(), self.clock.wall_at()
         if self.saving is not None:
             self.saving.check(session)
         plan_all, remote_folders = await self._unless_stopped(
@@ -313,6 +313,7 @@ class _Run:
             self.choices,
             self.emit,
             OpenUploads(session.exchange, ledger, lambda text: self.emit(Note(text))),
+            began_at,
             remote_folders,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from penstock.core.lifecycle import State
@@ -38,9 +38,14 @@ class Line:
 
     def json(self) -> str:
         """The line as it stands in a report file, without a line end."""
-        return _SURROGATE.sub(
-            lambda m: f"\\u{ord(m[0]):04x}", json.dumps(asdict(self), ensure_ascii=False)
-        )
+        text = _encode({name: getattr(self, name) for name in _LINE})
+        if text.isascii():
+            return text
+        return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+_LINE = tuple(each.name for each in fields(Line))
+_encode = json.JSONEncoder(ensure_ascii=False, default=dict).encode
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """The ledger's file: opened, brought to the newest schema, and one commit for all that wait.
 
 Every operation is a small function over the connection. Those that wait at the same moment are run
-in one thread hop and one commit (`synchronous=FULL`), each under a savepoint of its own, so many
-workers share the price of a flush.
+in one thread hop and one commit (`synchronous=FULL`), so that many workers share the price of a
+flush. Whoever asked is told when it is durable. One that fails fails alone: the commit is begun
+again with a savepoint around each.
 
 No table is known here.
 """
@@ -13,11 +14,13 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import anyio
 
@@ -32,6 +35,18 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 30.0
 
 
+_Outcome: TypeAlias = tuple[Any, BaseException | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One operation, and whom to tell of it."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+    is_settled: bool = False
+
+
 class Commits:
     """The ledger's file in one state folder, opened by `async with`."""
 
@@ -41,16 +56,19 @@ class Commits:
         self._wall = wall
         self.holder = Holder(folder / "holders")
         self._connection: sqlite3.Connection | None = None
-        self._waiting: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = (
-            deque()
-        )
+        self._waiting: list[_Asked] = []
+        self._thread: ThreadPoolExecutor | None = None
         self._busy = False
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        # Its own: files that are written and flushed must not hold commits up.
+        self._thread = ThreadPoolExecutor(1, "penstock-ledger")
         try:
             await hop(self._open)
         except BaseException:
             self._close()
+            self._stop_thread()
             raise
         return self
 
@@ -62,13 +80,21 @@ class Commits:
                     await self._do(
                         lambda c: c.execute("DELETE FROM claims WHERE holder = ?", (holder.id,))
                     )
-            await hop(self._close)
+            if self._thread is not None:
+                # In its turn: what is being committed at the moment ends first.
+                await self._loop.run_in_executor(self._thread, self._close)
+                self._stop_thread()
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
         self.holder.__exit__()
+
+    def _stop_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown()
 
     def _open(self) -> None:
         try:
@@ -124,24 +150,21 @@ class Commits:
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns, committed. Cancelled, it is committed all the same.
 
-        Whoever comes first while nobody works does the work of all that have come until then.
+        `work` may be run twice: where another's of the same commit fails, all are begun again.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, future))
-        with anyio.CancelScope(shield=True):
-            cancelled: asyncio.CancelledError | None = None
-            while not future.done():
-                try:
-                    if self._busy:
-                        await asyncio.wait((future,))
-                    else:
-                        await self._drain()
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled is not None:
-            future.exception()
-            raise cancelled
-        return future.result()
+        asked = _Asked(work, self._loop.create_future())
+        self._waiting.append(asked)
+        if not self._busy:
+            self._busy = True
+            # Whatever else comes in this turn of the loop shares the commit.
+            self._loop.call_soon(self._begin)
+        try:
+            result: T = await asked.future
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self._settled(asked)
+            raise
+        return result
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns, committed with whatever waits at the moment.
@@ -150,61 +173,62 @@ class Commits:
         """
         return await self._do(work)
 
-    async def _drain(self) -> None:
-        self._busy = True
-        cancelled: asyncio.CancelledError | None = None
-        try:
-            while self._waiting:
-                batch = list(self._waiting)
-                self._waiting.clear()
-                works = [work for work, _ in batch]
-                running = asyncio.ensure_future(hop(self._commit, works))
-                while not running.done():
-                    try:
-                        await asyncio.wait((running,))
-                    except asyncio.CancelledError as error:
-                        cancelled = error
-                try:
-                    outcomes = running.result()
-                except LedgerError as error:
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                    continue
-                for (_, future), (result, failure) in zip(batch, outcomes, strict=True):
-                    if future.done():
-                        continue
-                    if failure is not None:
-                        future.set_exception(failure)
-                    else:
-                        future.set_result(result)
-        finally:
-            self._busy = False
-        if cancelled is not None:
-            raise cancelled
+    async def _settled(self, asked: _Asked) -> None:
+        """Whoever asked was cancelled: its work is done or undone all the same, in its turn."""
+        while not asked.is_settled:
+            if asked.future.done():
+                asked.future = self._loop.create_future()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((asked.future,))
+        if not asked.future.cancelled():
+            asked.future.exception()
 
-    def _commit(
-        self, batch: Sequence[Callable[[sqlite3.Connection], Any]]
-    ) -> list[tuple[Any, Exception | None]]:
+    def _begin(self) -> None:
+        """All that waits is under way, in one commit."""
+        batch = tuple(self._waiting)
+        self._waiting.clear()
+        if self._thread is None:
+            closed: asyncio.Future[Sequence[_Outcome]] = self._loop.create_future()
+            closed.set_exception(LedgerError("the ledger is closed"))
+            self._end(batch, closed)
+            return
+        works = [asked.work for asked in batch]
+        running = self._loop.run_in_executor(self._thread, self._commit, works)
+        running.add_done_callback(partial(self._end, batch))
+
+    def _end(self, batch: Sequence[_Asked], running: asyncio.Future[Sequence[_Outcome]]) -> None:
+        """A commit is over: whoever asked for it is told, and the next begins."""
+        failure = running.exception()
+        outcomes = [(None, failure)] * len(batch) if failure is not None else running.result()
+        for asked, (result, error) in zip(batch, outcomes, strict=True):
+            asked.is_settled = True
+            if asked.future.done():
+                continue  # Cancelled, a moment ago: `_settled` looks.
+            if error is not None:
+                asked.future.set_exception(error)
+            else:
+                asked.future.set_result(result)
+        if self._waiting:
+            self._begin()
+        else:
+            self._busy = False
+
+    def _commit(self, works: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[_Outcome]:
         connection = self._connection
         if connection is None:
             raise LedgerError("the ledger is closed")
-        outcomes: list[tuple[Any, Exception | None]] = []
         changes = connection.total_changes
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for work in batch:
-                connection.execute("SAVEPOINT one")
-                try:
-                    outcomes.append((work(connection), None))
-                    connection.execute("RELEASE one")
-                except sqlite3.OperationalError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - it is one caller's, and raised there
-                    connection.execute("ROLLBACK TO one")
-                    connection.execute("RELEASE one")
-                    outcomes.append((None, error))
-            changed = _names(batch) if connection.total_changes != changes else None
+            try:
+                outcomes: list[_Outcome] = [(work(connection), None) for work in works]
+            except sqlite3.OperationalError:
+                raise
+            except Exception:  # noqa: BLE001 - it is one caller's, found and raised there
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                outcomes = [_alone(connection, work) for work in works]
+            changed = _names(works) if connection.total_changes != changes else None
             if changed is not None:
                 moments.reached(moments.COMMITTING, changed)
             connection.execute("COMMIT")
@@ -220,10 +244,29 @@ class Commits:
         return outcomes
 
 
-def _names(batch: Sequence[Callable[..., Any]]) -> str:
+def _names(works: Sequence[Callable[..., Any]]) -> str:
     """What the works of a commit are for: the names of the methods they are of."""
-    names = (getattr(work, "__qualname__", "").split(".<locals>")[0] for work in batch)
-    return " ".join(name.rpartition(".")[2] for name in names)
+    return " ".join(_method(getattr(work, "__qualname__", "")) for work in works)
+
+
+@lru_cache
+def _method(name: str) -> str:
+    return name.split(".<locals>", maxsplit=1)[0].rpartition(".")[2]
+
+
+def _alone(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> _Outcome:
+    """What one operation returned, or why it left nothing behind."""
+    connection.execute("SAVEPOINT one")
+    try:
+        result = work(connection)
+    except sqlite3.OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is one caller's, and raised there
+        connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
+        return None, error
+    connection.execute("RELEASE one")
+    return result, None
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -41,6 +42,8 @@ class Context:
     choices: Choices
     emit: Callable[[Event], None]
     uploads: OpenUploads
+    began_at: float = math.inf
+    """When the run began to look at its destination, by our own clock."""
     folders: Folders | None = None
     """Where the run sends to; None where it fetches."""
     parts_up_at_once: int = PARTS_UP_AT_ONCE

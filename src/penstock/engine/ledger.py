@@ -64,13 +64,17 @@ class Ledger(Receipts, Facts):
         def work(connection: sqlite3.Connection) -> Row | Held:
             row = row_of(connection, identity)
             if row is None:
-                connection.execute(
+                cursor = connection.execute(
                     "INSERT INTO transfers (direction, endpoint, container, remote_path,"
                     " local_path, state, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*key_of(identity), State.PLANNED.value, run),
+                    (*key_of(identity), once_taken(State.PLANNED).value, run),
                 )
-                row = row_of(connection, identity)
-                assert row is not None
+                assert cursor.lastrowid is not None
+                connection.execute(
+                    "INSERT INTO claims (transfer, holder, claimed_at) VALUES (?, ?, ?)",
+                    (cursor.lastrowid, self.holder.id, now),
+                )
+                return Row(cursor.lastrowid, identity, State.PLANNED)
             found = connection.execute(
                 "SELECT holder FROM claims WHERE transfer = ?", (row.id,)
             ).fetchone()

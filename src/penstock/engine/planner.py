@@ -76,13 +76,15 @@ class Planner:
         self._deliver = deliver
         self._written: dict[str, str] = {}
 
-    def _left_out(self, relative: str, changed_at: float | None) -> str | None:
+    def _left_out(self, relative: str, changed_at: Callable[[], float | None]) -> str | None:
         """Why a file is not meant; None where it is."""
         if not self._selecting.selection.takes(relative):
             return "excluded"
         young = self._selecting.min_age_s
-        if young and changed_at is not None and changed_at > self._clock.wall_at() - young:
-            return "too new"
+        if young:
+            at = changed_at()
+            if at is not None and at > self._clock.wall_at() - young:
+                return "too new"
         return None
 
     def _shown(self, place: Place, *names: str) -> str:

@@ -24,7 +24,7 @@ from penstock.core.lifecycle import State
 from penstock.core.locations import Local, Location, Remote, Url, parse, unescape
 from penstock.core.locations import shown as shown_as
 from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
-from penstock.core.names import to_local
+from penstock.core.names import encode, to_local
 from penstock.core.tables import ManifestRow
 from penstock.core.times import when
 from penstock.core.transfers import DownTransfer
@@ -110,13 +110,15 @@ class DownloadPlanner(Planner):
         await self._surveyor.walk(place, deliver, self._selecting.selection.prunes)
 
     async def _plan_tree(self, source: Remote | Url, place: Place, base: Path) -> None:
+        root = shown_as(source).rstrip("/")
+
         async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
-            where = base.joinpath(*to_local(folders))
+            where = str(base.joinpath(*to_local(folders))).rstrip("/")
             planned = []
             for file in files:
                 relative = join(*folders, file.name)
-                path = where / to_local([file.name])[0]
-                shown = f"{shown_as(source).rstrip('/')}/{self._named(relative)}"
+                path = f"{where}/{encode(file.name)}"
+                shown = f"{root}/{self._named(relative)}"
                 planned.append(self._one(file, place, folders, shown, path, relative, None))
             await self._deliver(planned)
 
@@ -279,11 +281,11 @@ class DownloadPlanner(Planner):
         place: Place,
         folders: tuple[str, ...],
         shown: str,
-        path: Path,
+        path: Path | str,
         relative: str,
         row: ManifestRow | None,
     ) -> Planned:
-        why = self._left_out(relative, when(file.modified))
+        why = self._left_out(relative, lambda: when(file.modified))
         if why is not None:
             return Unmoved(shown, str(path), State.SKIPPED, why, size=file.size)
         return DownTransfer(

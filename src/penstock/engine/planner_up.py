@@ -25,7 +25,7 @@ from penstock.core.errors import (
 from penstock.core.lifecycle import State
 from penstock.core.locations import Local, Remote
 from penstock.core.metadata import Fault, FaultyTable, Sheet
-from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
+from penstock.core.model import Direction, Fingerprint, Found, Identity, Place, RemoteFile
 from penstock.core.names import to_remote
 from penstock.core.tables import ManifestRow
 from penstock.core.transfers import OnConflict, UpTransfer
@@ -288,8 +288,7 @@ class UploadPlanner(Planner):
         shown = self._shown(place, name)
         path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240
         found = file.found
-        changed_at = found.mtime_ns / 1e9 if found is not None and found.mtime_ns else None
-        why = self._left_out(file.relative, changed_at)
+        why = self._left_out(file.relative, lambda: _changed_at(found))
         text, faults = self._metadata_of(place, name, is_moved=why is None)
         if why is not None:
             return Unmoved(path, shown, State.SKIPPED, why, size=found.size if found else None)
@@ -401,6 +400,10 @@ class UploadPlanner(Planner):
         listing = await self._surveyor.listing(place)
         self._listings[place.path] = listing
         return listing
+
+
+def _changed_at(found: Fingerprint | None) -> float | None:
+    return found.mtime_ns / 1e9 if found is not None and found.mtime_ns else None
 
 
 def _below(place: Place, names: tuple[str, ...]) -> Place:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from penstock.core.lifecycle import Event, State, after
@@ -226,6 +226,8 @@ def forget_parts(connection: sqlite3.Connection, transfer: int) -> None:
 
 def dumped(source: Fingerprint) -> str:
     """A fingerprint as its column holds it."""
-    return json.dumps(
-        {k: v for k, v in asdict(source).items() if v is not None} | {"size": source.size}
-    )
+    return _dumps({name: value for name in _FIELDS if (value := getattr(source, name)) is not None})
+
+
+_FIELDS = tuple(each.name for each in fields(Fingerprint))
+_dumps = json.JSONEncoder().encode

@@ -10,11 +10,12 @@ Stopping is asked for by `Stop`: nothing new is begun, what is in flight has a f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from penstock.core.errors import (
     Conflict,
@@ -33,6 +34,7 @@ from penstock.core.events import (
 from penstock.core.lifecycle import State
 from penstock.core.model import Identity
 from penstock.core.report import Line, Summary
+from penstock.core.seen import Seen
 from penstock.core.transfers import DownTransfer, Ended, OnConflict, Transfer, UpTransfer
 from penstock.engine.attaching import Attachments, Waiting
 from penstock.engine.context import Context
@@ -54,8 +56,12 @@ GRACE_S = 5.0
 _HELD_AGAIN_S = 0.5
 
 
+# Moves one claimed transfer.
+Worker: TypeAlias = Callable[[Transfer, Row, Tally], Awaitable[Ended]]
+
+
 class Scheduler:
-    """One run's transfers, from planned to ended."""
+    """One run's transfers, from planned to ended; `worker` moves one, in place of the usual."""
 
     def __init__(
         self,
@@ -64,12 +70,15 @@ class Scheduler:
         write: Callable[[Line], None],
         stop: Stop,
         limits: Limits,
+        *,
+        worker: Worker | None = None,
     ) -> None:
         self._context = context
         self._summary = summary
         self._write = write
         self._stop = stop
         self._limits = limits
+        self._worker = worker or self._move_bytes
         self._alike = Alike()
         self._gave_up = False
         self._files = 0
@@ -78,9 +87,10 @@ class Scheduler:
         self._replanned: dict[Identity, str | None] = {}
         self._open: dict[Identity, tuple[str, str, int | None]] = {}
         self._held: list[Transfer] = []
-        # By hash, so that a million transfers fit: destinations, and the source of each.
-        self._met: dict[int, int] = {}
-        self._send: MemoryObjectSendStream[Transfer] | None = None
+        # Destinations, and the source of each.
+        self._met = Seen()
+        # None: nothing more comes.
+        self._queue: asyncio.Queue[Transfer | None] = asyncio.Queue(QUEUE)
         self._arrivals = Arrivals(context, self._settled)
         self._unproved: set[int] = set()
         self._attachments = Attachments(context, self._attached)
@@ -93,8 +103,6 @@ class Scheduler:
         Raises what stops the run. Lines of transfers that were known and did not end are written
         as failed, with the reason.
         """
-        send, receive = anyio.create_memory_object_stream[Transfer](QUEUE)
-        self._send = send
         cause: BaseException | None = None
         try:
             async with task_group() as group:
@@ -102,10 +110,9 @@ class Scheduler:
                 group.start_soon(self._watch, work)
                 with work:
                     async with task_group() as workers:
-                        workers.start_soon(self._plan, plan, send)
+                        workers.start_soon(self._plan, plan)
                         for _ in range(self._limits.files_at_once):
-                            workers.start_soon(self._work, receive.clone())
-                        receive.close()
+                            workers.start_soon(self._work)
                     await self._settle_held()
                     if not self._stop.asked:
                         await self._arrivals.prove()
@@ -115,8 +122,6 @@ class Scheduler:
             cause = error
             raise
         finally:
-            send.close()
-            receive.close()
             with anyio.CancelScope(shield=True):
                 await self._let_go()
             if cause is not None or self._stop.asked:
@@ -133,17 +138,19 @@ class Scheduler:
         await self._stop.wait()
         work.deadline = min(work.deadline, anyio.current_time() + GRACE_S)
 
-    async def _plan(
-        self, plan: Callable[[Deliver], Awaitable[None]], send: MemoryObjectSendStream[Transfer]
-    ) -> None:
-        async with send:
-            with anyio.CancelScope() as scope:
-                async with task_group() as group:
-                    group.start_soon(self._end_when_stopped, scope)
-                    await plan(self._deliver)
-                    group.cancel_scope.cancel()
-            if not self._stop.asked:
-                self._context.emit(PlanComplete(self._files, self._bytes))
+    async def _plan(self, plan: Callable[[Deliver], Awaitable[None]]) -> None:
+        with anyio.CancelScope() as scope:
+            async with task_group() as group:
+                group.start_soon(self._end_when_stopped, scope)
+                await plan(self._deliver)
+                group.cancel_scope.cancel()
+        if self._stop.asked:
+            # Nothing waits for room: workers that have seen the stop take nothing any more.
+            while not self._queue.empty():
+                self._queue.get_nowait()
+        else:
+            self._context.emit(PlanComplete(self._files, self._bytes))
+        await self._queue.put(None)
 
     async def _end_when_stopped(self, scope: anyio.CancelScope) -> None:
         await self._stop.wait()
@@ -167,7 +174,6 @@ class Scheduler:
                 moving.append(planned)
         rows = await self._context.ledger.lookup([transfer.identity for transfer in moving])
         proved = await hop(proved_rows, moving, rows, self._context.choices)
-        assert self._send is not None
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
             if is_proved and row is not None:
                 ended = known(row, transfer)
@@ -185,11 +191,16 @@ class Scheduler:
                     self._done(transfer, ended, Tally(), 0.0)
                     continue
                 self._metadata_only.add(transfer.identity)
-            elif row is not None and is_sent(transfer, row):
+            elif (
+                row is not None
+                and is_sent(transfer, row)
+                and (row.ended_at or 0.0) < self._context.began_at
+            ):
                 # It was proved, and the listing made since does not show it: it goes again.
+                # What another run proved after this one began may be younger than our listing.
                 self._replanned[transfer.identity] = row.remote_id
             self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
-            await self._send.send(transfer)
+            await self._queue.put(transfer)
 
     def _unless_met(self, planned: Planned) -> Planned | None:
         """The transfer, unless this run has one to the same destination already.
@@ -200,17 +211,17 @@ class Scheduler:
         if isinstance(planned, Unmoved):
             return planned
         place = planned.identity
-        key = hash((place.direction, place.container, place.remote_path))
+        key: tuple[object, ...] = (place.direction, place.container, place.remote_path)
         if isinstance(planned, UpTransfer) and planned.namesakes is not None:
-            key = hash(place)
+            key = (place,)
         if isinstance(planned, DownTransfer):
-            key = hash((place.direction, place.local_path))
-        source = hash((planned.source, *sorted(planned.promised.items()), planned.promised_size))
-        met = self._met.get(key)
+            key = (place.direction, place.local_path)
+        met = self._met.put(
+            key, (planned.source, *sorted(planned.promised.items()), planned.promised_size)
+        )
         if met is None:
-            self._met[key] = source
             return planned
-        if met == source:
+        if met:
             return None
         if self._context.choices.on_conflict is OnConflict.SKIP:
             return Unmoved(
@@ -242,13 +253,14 @@ class Scheduler:
 
     # -- work --------------------------------------------------------------------------------
 
-    async def _work(self, receive: MemoryObjectReceiveStream[Transfer]) -> None:
-        async with receive:
-            async for transfer in receive:
-                if self._stop.asked or self._gave_up:
-                    return
-                if not await self._move(transfer):
-                    self._held.append(transfer)
+    async def _work(self) -> None:
+        while (transfer := await self._queue.get()) is not None:
+            if self._stop.asked or self._gave_up:
+                break
+            if not await self._move(transfer):
+                self._held.append(transfer)
+        if self._queue.empty():
+            self._queue.put_nowait(None)  # For the other workers.
 
     async def _settle_held(self) -> None:
         """Transfers that other processes were moving: theirs when proved, ours when they let go."""
@@ -353,7 +365,7 @@ class Scheduler:
         gone = self._replanned.get(transfer.identity)
         return gone is None or gone != row.remote_id
 
-    async def _worker(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
+    async def _move_bytes(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
         if isinstance(transfer, DownTransfer):
             return await Download(self._context, transfer, row, tally).run()
         run = UploadRun(self._context, transfer, row, tally)

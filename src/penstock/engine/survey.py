@@ -18,6 +18,7 @@ from penstock.core.errors import LocationError, PenstockError, Refused, SourceMi
 from penstock.core.events import Event, Note
 from penstock.core.model import Fingerprint, Found, Place, RemoteFile, RemoteFolder
 from penstock.core.names import is_part_file
+from penstock.core.seen import Seen
 from penstock.core.traits import Traits
 from penstock.engine.exchange import Exchange
 from penstock.engine.files import fingerprint_of, hop, source_error
@@ -251,23 +252,25 @@ class Surveyor:
         self, place: Place
     ) -> AsyncIterator[tuple[list[RemoteFile], list[RemoteFolder]]]:
         """What is new on each page of a folder, until the listing is whole. Each id comes once."""
-        seen: set[str] = set()
+        seen = Seen()
         for listing in range(1, LISTINGS + 1):
-            ids: set[str] = set()
+            ids = seen if listing == 1 else Seen()
             totals: set[int] = set()
             left_out = 0
             cursor: str | None = None
             while True:
                 page = await self._exchange.run(self._exchange.platform.list_page(place, cursor))
                 self.pages += 1
-                ids.update(file.id for file in page.files)
-                ids.update(folder.id for folder in page.folders)
+                if ids is not seen:
+                    for file in page.files:
+                        ids.add(file.id)
+                    for folder in page.folders:
+                        ids.add(folder.id)
                 left_out += page.left_out
                 if page.total is not None:
                     totals.add(page.total)
-                files = [file for file in page.files if file.id not in seen]
-                folders = [folder for folder in page.folders if folder.id not in seen]
-                seen |= ids
+                files = [file for file in page.files if seen.add(file.id)]
+                folders = [folder for folder in page.folders if seen.add(folder.id)]
                 if files or folders:
                     yield files, folders
                 cursor = page.next
