@@ -57,6 +57,8 @@ PERSON = (
     [ sh:path foaf:age ; sh:order 1 ; sh:datatype xsd:integer ; sh:name "Age"@en, "Alter"@de ] .
 """
 )
+WHOLE = f"""{PREFIXES}
+[] a <{IRI}> ; dcterms:title "a" ; dcterms:rights "free" ; dcterms:subject ex:cs ."""
 TERMS = {
     SUBJECTS: (
         Term("http://example.org/cs", True, {"en": "Computer Science", "de": "Informatik"}),
@@ -159,7 +161,7 @@ def test_a_term_is_its_label_in_either_language_or_its_iri() -> None:
         ({"Titel": "a" * 21}, "Titel", "at most 20"),
         ({"Titel": "a", "Ersteller / Alter": "7"}, "Creator / Name", "mandatory"),
         ({"Titel": "a", "Titell": "b"}, "Titell", "did you mean 'Titel'"),
-        ({"Titel": "a", "turtle": "<a> <b> <c> ."}, "turtle", "no other column"),
+        ({"Titel": "a", "turtle": WHOLE}, "turtle", "no other column"),
         ({"turtle": "<a> <b> "}, "turtle", "is not turtle"),
     ],
 )

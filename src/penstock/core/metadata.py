@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from penstock.core.errors import TableError, UsageError
 from penstock.core.globs import compile_pattern
@@ -123,6 +123,15 @@ class Schema(Protocol):
         ...
 
 
+@runtime_checkable
+class MeetsRows(Protocol):
+    """A schema that checks faster when it has met all rows before it is asked about one."""
+
+    def meet(self, rows: Iterable[Values]) -> None:
+        """All rows that will be checked."""
+        ...
+
+
 def read_metadata(
     lines: Iterable[str],
     *,
@@ -210,6 +219,8 @@ class Sheet:
         for index, row in enumerate(rows):
             self._rows.append(row)
             self._add(index, row)
+        if isinstance(schema, MeetsRows):
+            schema.meet(row.values for row in self._rows)
 
     def _add(self, index: int, row: MetadataRow) -> None:
         path = (row.path or "").removeprefix("./")

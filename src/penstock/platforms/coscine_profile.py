@@ -14,7 +14,7 @@ Source: W3C "Shapes Constraint Language (SHACL)", sections 2 to 4; the official 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +25,13 @@ SH = "http://www.w3.org/ns/shacl#"
 OWL = "http://www.w3.org/2002/07/owl#"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _DEEPEST = 3
+# What a field's shape may say of its values that is judged by SHACL itself.
+JUDGED = frozenset(
+    (
+        *("pattern", "minExclusive", "maxExclusive", "minInclusive", "maxInclusive"),
+        *("or", "xone", "and", "not", "nodeKind", "languageIn"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,9 @@ class Term:
 class Field:
     """One field. `path` is its property's IRI; for one of a nested profile, `above` is the field's.
 
-    `allowed` are the values of `sh:in`, None where none are listed.
+    `allowed` are the values of `sh:in`, None where none are listed; `needed` those of
+    `sh:hasValue`; `choices` the datatypes its alternatives (`sh:or` and its like) name. `shape` is
+    the node of its shape where that says of values what only SHACL can judge.
     """
 
     path: str
@@ -55,8 +64,11 @@ class Field:
     highest: float | None = None
     datatype: str | None = None
     allowed: tuple[Term, ...] | None = None
+    needed: tuple[Term, ...] = ()
+    choices: tuple[str, ...] = ()
     node: str | None = None
     above: Field | None = None
+    shape: Any = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -66,11 +78,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile's fields in the order of the form, and the class of a file's node."""
+    """A profile's fields in the order of the form, and the class of a file's node.
+
+    `shapes` is the graph of its shapes, with all it pulls in; `root` its own node in it.
+    """
 
     target: str
     fields: tuple[Field, ...]
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    shapes: Any = field(default=None, repr=False, compare=False)
+    root: Any = field(default=None, repr=False, compare=False)
 
 
 def rdflib_() -> Any:  # noqa: ANN401 - a module that may not be there
@@ -136,7 +153,7 @@ def read_profile(iri: str, turtles: Sequence[str]) -> Profile:
         raise ValueError("it has no fields")
     target = graph.value(root, rdf.URIRef(f"{SH}targetClass"))
     prefixes = {prefix: str(space) for prefix, space in graph.namespaces() if prefix}
-    return Profile(str(target or iri), tuple(fields), prefixes)
+    return Profile(str(target or iri), tuple(fields), prefixes, graph, root)
 
 
 def _rank(one: Field) -> tuple[tuple[float, str], ...]:
@@ -205,8 +222,29 @@ class _Reader:
             highest=self._number(node, "maxInclusive"),
             datatype=self._text(node, "datatype"),
             allowed=tuple(self._listed(listed)) if listed is not None else None,
+            needed=tuple(
+                Term(str(value), isinstance(value, self._rdf.URIRef))
+                for value in self._objects(node, "hasValue")
+            ),
+            choices=tuple(dict.fromkeys(self._choices(node, 0))),
             node=inner[0] if inner and not kinds else None,
+            shape=node if any(self._objects_of(node, JUDGED)) else None,
         )
+
+    def _choices(self, node: Any, depth: int) -> Iterator[str]:  # noqa: ANN401
+        """Datatypes that alternatives name, at any depth."""
+        for name in ("or", "xone", "and"):
+            for head in self._objects(node, name):
+                for each in self._graph.items(head):
+                    kind = self._text(each, "datatype")
+                    if kind is not None:
+                        yield kind
+                    if depth < _DEEPEST:
+                        yield from self._choices(each, depth + 1)
+
+    def _objects_of(self, node: Any, names: Iterable[str]) -> Iterator[Any]:  # noqa: ANN401
+        for name in names:
+            yield from self._objects(node, name)
 
     def _listed(self, head: Any) -> Iterator[Term]:  # noqa: ANN401
         for item in self._graph.items(head):

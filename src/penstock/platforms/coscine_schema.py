@@ -3,7 +3,8 @@
 A column is a field's label in any language of its profile, its property as a prefixed name or an
 IRI, and for a field of a nested profile both, `outer / inner`. A vocabulary's term is its label or
 its IRI. What is fixed in the resource cannot be said otherwise; what has a default need not be
-said. Each distinct cell is checked once, so a table of very many rows is checked in seconds.
+said. Each distinct cell is checked once, and what only SHACL can judge (patterns, bounds,
+alternatives, whole `turtle` files) all at once, so a table of very many rows is checked in seconds.
 
 A table says one node of each nested profile; files whose metadata has several need `turtle`.
 """
@@ -11,28 +12,16 @@ A table says one node of each nested profile; files whose metadata has several n
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.core.metadata import Column, Trouble, Values
-from penstock.platforms.coscine_profile import RDF, Field, Profile, Term, parse, quiet, rdflib_
+from penstock.platforms.coscine_profile import RDF, Field, Profile, Term, parse, rdflib_
+from penstock.platforms.coscine_shacl import Finding, Shapes, told
+from penstock.platforms.coscine_terms import IRI, XSD, Node, literal
 
 TURTLE = "turtle"
-_XSD = "http://www.w3.org/2001/XMLSchema#"
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
-_BOOLEANS = frozenset(("true", "false", "0", "1"))
-_EXAMPLES = {
-    "date": "2026-12-31",
-    "dateTime": "2026-12-31T23:59:00",
-    "boolean": "true or false",
-    "decimal": "1.5",
-    "double": "1.5",
-    "float": "1.5",
-    "gYear": "2026",
-    "time": "23:59:00",
-}
 # Prefixes that mean the same everywhere. Source: prefix.cc; those of a profile's text come first.
 _PREFIXES = {
     "dcterms": "http://purl.org/dc/terms/",
@@ -70,6 +59,8 @@ class CoscineSchema:
     _cells: dict[tuple[tuple[str, ...], str], tuple[str, str | None]] = field(
         init=False, repr=False, default_factory=dict
     )
+    _shapes: Shapes | None = field(init=False, repr=False, default=None)
+    _turtles: dict[str, tuple[str, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._fields = {}
@@ -82,6 +73,18 @@ class CoscineSchema:
             for term in terms:
                 for label in (term.value, *term.labels.values()):
                     by_label.setdefault(label, set()).add(term.value)
+        if self.profile.shapes is not None:
+            kinds: dict[str, list[str]] = {}
+            for vocabulary, terms in self.terms.items():
+                for term in terms:
+                    kinds.setdefault(term.value, []).append(vocabulary)
+            self._shapes = Shapes(
+                self.profile.shapes,
+                self.profile.root,
+                self.profile.target,
+                kinds,
+                frozenset(self.terms),
+            )
 
     # -- columns ----------------------------------------------------------------------------
 
@@ -139,7 +142,7 @@ class CoscineSchema:
         if found is None:
             key = " / ".join(self._iri(part.strip()) for part in column.split(" / "))
             found = self._fields.get(key, [])
-            if not found and self.is_open and _IRI.fullmatch(key):
+            if not found and self.is_open and IRI.fullmatch(key):
                 found = self._fields[key] = [Field(key)]
                 self._others += found
         return found
@@ -158,7 +161,8 @@ class CoscineSchema:
         troubles = []
         for column, texts in values.items():
             if column == TURTLE:
-                troubles += [Trouble(TURTLE, why) for why in map(_turtle_fault, texts) if why]
+                self._read_turtles(texts)
+                troubles += [Trouble(TURTLE, why) for text in texts for why in self._turtles[text]]
                 continue
             (one,) = self._named(column)
             fixed = self._preset(one).fixed
@@ -170,13 +174,111 @@ class CoscineSchema:
                     troubles.append(Trouble(column, why))
         return troubles
 
+    def meet(self, rows: Iterable[Values]) -> None:
+        """All rows that will be checked, so that SHACL is asked for all of them at once."""
+        judged: dict[tuple[tuple[str, ...], str], Field] = {}
+        turtles: dict[str, None] = {}
+        for values in rows:
+            for column, texts in values.items():
+                if column == TURTLE:
+                    turtles.update(dict.fromkeys(texts))
+                    continue
+                named = self._named(column)
+                if len(named) == 1 and named[0].shape is not None:
+                    judged.update(((named[0].key, text), named[0]) for text in texts)
+        self._judge([(one, text) for (_, text), one in judged.items()])
+        self._read_turtles(turtles)
+
     def _term(self, one: Field, text: str) -> tuple[str, str | None]:
         """A text as a term of turtle, or why it cannot be one."""
         cell = (one.key, text)
         known = self._cells.get(cell)
         if known is None:
-            known = self._cells[cell] = self._read(one, text)
+            if one.shape is not None:
+                self._judge([(one, text)])
+            else:
+                self._cells[cell] = self._read(one, text)
+            known = self._cells[cell]
         return known
+
+    def _judge(self, cells: Sequence[tuple[Field, str]]) -> None:
+        """Cells of fields whose shape only SHACL can judge, read: the first reading it accepts."""
+        readings: list[list[str]] = []
+        asked: list[tuple[Any, Any]] = []
+        rdf = rdflib_()
+        for one, text in cells:
+            term, why = self._read(one, text)
+            self._cells[(one.key, text)] = (term, why)
+            free = one.vocabulary is None and one.allowed is None and one.datatype is None
+            found = self._alternatives(one, text) if free else [term] if why is None else []
+            readings.append(found)
+            asked += [(one.shape, rdf.util.from_n3(each)) for each in found]
+        if self._shapes is None or not asked:
+            return
+        judged = iter(self._shapes.of_values(asked))
+        for (one, text), found in zip(cells, readings, strict=True):
+            said = [next(judged) for _ in found]
+            for term, finding in zip(found, said, strict=True):
+                if finding is None:
+                    self._cells[(one.key, text)] = (term, None)
+                    break
+            else:
+                if found and said[-1] is not None:
+                    self._cells[(one.key, text)] = ("", told(said[-1], repr(text)))
+
+    def _alternatives(self, one: Field, text: str) -> list[str]:
+        """What a text may be where several types are allowed, the most particular first."""
+        rdf = rdflib_()
+        found = [rdf.URIRef(text).n3()] if IRI.fullmatch(text) else []
+        strings = (None, f"{XSD}string")
+        for datatype in (*(kind for kind in one.choices if kind not in strings), None):
+            term, why = literal(replace(one, datatype=datatype), text)
+            found += [term] if why is None else []
+        return found
+
+    def _read_turtles(self, texts: Iterable[str]) -> None:
+        """Whole files of metadata, each held against the profile once."""
+        graphs: dict[str, Any] = {}
+        for text in texts:
+            if text in self._turtles:
+                continue
+            try:
+                graph = parse(text)
+            except ValueError as error:
+                self._turtles[text] = (str(error),)
+                continue
+            self._turtles[text] = tuple(self._unbound(graph))
+            if self._shapes is not None and not self._turtles[text]:
+                graphs[text] = graph
+        if self._shapes is None or not graphs:
+            return
+        for text, found in zip(graphs, self._shapes.of_graphs([*graphs.values()]), strict=True):
+            told = sorted({self._shown_finding(finding) for finding in found})
+            self._turtles[text] = tuple(told)
+
+    def _unbound(self, graph: Any) -> Iterable[str]:  # noqa: ANN401 - of an optional package
+        """Why no shape would look at a graph, or what is fixed and said otherwise."""
+        if not len(graph):
+            yield "it says nothing"
+            return
+        if self._shapes is None:
+            return
+        rdf = rdflib_()
+        kind = rdf.URIRef(f"{RDF}type"), rdf.URIRef(self.profile.target)
+        roots = [*graph.subjects(*kind)]
+        if not roots:
+            yield f"it has no node of the class {self.profile.target}"
+        for path, preset in self.presets.items():
+            for root in roots if preset.fixed else ():
+                for value in graph.objects(root, rdf.URIRef(path)):
+                    if value.n3() not in preset.fixed:
+                        yield f"the resource fixes {path} to {', '.join(preset.fixed)}"
+
+    def _shown_finding(self, finding: Finding) -> str:
+        named = [one for one in self.profile.fields if one.path == finding.path]
+        where = self.column_of(named[0]) if named else finding.path
+        value = "it" if finding.value is None else repr(str(finding.value))
+        return f"{where}: {told(finding, value)}" if where else told(finding, value)
 
     def _read(self, one: Field, text: str) -> tuple[str, str | None]:
         rdf = rdflib_()
@@ -187,23 +289,23 @@ class CoscineSchema:
                 if text == term.value or (term.is_iri and self._iri(text) == term.value):
                     if term.is_iri:
                         return rdf.URIRef(term.value).n3(), None
-                    return self._literal(one, text)
+                    return literal(one, text)
             shown = ", ".join(term.value for term in one.allowed[:8])
             return "", f"{text!r} is not one of {shown}"
-        if one.datatype is None and _IRI.fullmatch(text) and "://" in text:
+        if one.datatype is None and IRI.fullmatch(text) and "://" in text:
             return rdf.URIRef(text).n3(), None
         if one.shortest is not None and len(text) < one.shortest:
             return "", f"it needs {one.shortest} characters at least"
         if one.longest is not None and len(text) > one.longest:
             return "", f"it has {len(text)} characters; at most {one.longest} are taken"
-        return self._literal(one, text)
+        return literal(one, text)
 
     def _vocabulary_term(self, vocabulary: str, text: str) -> tuple[str, str | None]:
         rdf, labels = rdflib_(), self._labels.get(vocabulary)
         iri = self._iri(text)
         if labels is None:
             # The vocabulary could not be read: the server decides.
-            if _IRI.fullmatch(iri):
+            if IRI.fullmatch(iri):
                 return rdf.URIRef(iri).n3(), None
             return "", f"{text!r} is no IRI, and the vocabulary could not be read"
         found = labels.get(text) or labels.get(iri) or set()
@@ -214,26 +316,6 @@ class CoscineSchema:
         near = difflib.get_close_matches(text, labels, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         return "", f"{text!r} is no term of the vocabulary{meant}"
-
-    def _literal(self, one: Field, text: str) -> tuple[str, str | None]:
-        rdf, datatype = rdflib_(), one.datatype
-        if datatype is None or datatype == f"{_XSD}string":
-            # A plain literal is a string. Source: RDF 1.1 Concepts, section 3.3.
-            return rdf.Literal(text).n3(), None
-        if datatype == f"{RDF}langString":
-            return rdf.Literal(text, lang="en").n3(), None  # The language is a guess.
-        short = datatype.removeprefix(_XSD)
-        bad = short == "boolean" and text not in _BOOLEANS
-        if not bad:
-            with quiet():
-                literal = rdf.Literal(text, datatype=rdf.URIRef(datatype), normalize=False)
-            bad = bool(literal.ill_typed) or text != text.strip()
-            if short == "anyURI":
-                bad = not _IRI.fullmatch(text)
-            if not bad:
-                return literal.n3(), _out_of_bounds(one, text)
-        example = f", as in {_EXAMPLES[short]}" if short in _EXAMPLES else ""
-        return "", f"{text!r} is no {short}{example}"
 
     # -- files ------------------------------------------------------------------------------
 
@@ -263,22 +345,32 @@ class CoscineSchema:
                 troubles.append(Trouble(column, "it is mandatory"))
             elif 0 < len(terms) < one.least:
                 troubles.append(Trouble(column, f"{one.least} values at least are needed"))
+            for needed in one.needed if terms or is_asked else ():
+                wanted = self._needed(one, needed)
+                if wanted not in terms and not (one.least and not terms):
+                    troubles.append(Trouble(column, f"{needed.value} is to be among its values"))
             if one.most is not None and len(terms) > one.most:
                 troubles.append(Trouble(column, f"at most {one.most} values are taken"))
             if terms:
                 terms_of[one.key] = terms
         return self._turtle(terms_of), troubles
 
+    def _needed(self, one: Field, needed: Term) -> str:
+        if needed.is_iri:
+            term: str = rdflib_().URIRef(needed.value).n3()
+            return term
+        return self._term(one, needed.value)[0]
+
     def _turtle(self, terms_of: Mapping[tuple[str, ...], Sequence[str]]) -> str:
-        node = _Node(self.profile.target)
-        nodes: dict[tuple[str, ...], _Node] = {(): node}
+        node = Node(self.profile.target)
+        nodes: dict[tuple[str, ...], Node] = {(): node}
         for one in (*self.profile.fields, *self._others):
             terms = terms_of.get(one.key)
             if terms is None:
                 continue
             for depth, part in enumerate(_chain(one)[:-1], start=1):
                 if part.key not in nodes:
-                    nodes[part.key] = _Node(part.node or "")
+                    nodes[part.key] = Node(part.node or "")
                     nodes[part.key[: depth - 1]].add(part.path, nodes[part.key])
             for term in terms:
                 nodes[one.key[:-1]].add(one.path, term)
@@ -306,7 +398,9 @@ class CoscineSchema:
     def _kind(self, one: Field) -> str:
         if one.vocabulary is not None:
             return "term"
-        return (one.datatype or "text").removeprefix(_XSD).replace("string", "text")
+        if one.datatype is None and one.choices:
+            return " or ".join(kind.removeprefix(XSD) for kind in one.choices)
+        return (one.datatype or "text").removeprefix(XSD).replace("string", "text")
 
     def _shown_terms(self, one: Field) -> list[str]:
         if one.allowed is not None:
@@ -315,49 +409,6 @@ class CoscineSchema:
         return [self.shown(one.path, term.value, is_iri=True) for term in terms]
 
 
-class _Node:
-    """A node of turtle, grown property by property."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._said: dict[str, list[str | _Node]] = {}
-
-    def add(self, path: str, value: str | _Node) -> None:
-        """A value more."""
-        self._said.setdefault(path, []).append(value)
-
-    def text(self) -> str:
-        """The node in square brackets."""
-        lines = [f"a <{self._kind}>"] if self._kind else []
-        for path, values in self._said.items():
-            shown = (each if isinstance(each, str) else each.text() for each in values)
-            lines.append(f"<{path}> {', '.join(shown)}")
-        return f"[ {' ; '.join(lines)} ]"
-
-
 def _chain(one: Field) -> list[Field]:
     """The field and those above it, outermost first."""
     return [*(_chain(one.above) if one.above is not None else ()), one]
-
-
-def _out_of_bounds(one: Field, text: str) -> str | None:
-    """Why a number is too small or too large; bounds of what is no number are the server's."""
-    if one.lowest is None and one.highest is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    if one.lowest is not None and number < one.lowest:
-        return f"{text} is less than {one.lowest:g}"
-    if one.highest is not None and number > one.highest:
-        return f"{text} is more than {one.highest:g}"
-    return None
-
-
-def _turtle_fault(text: str) -> str | None:
-    try:
-        graph = parse(text)
-    except ValueError as error:
-        return str(error)
-    return None if len(graph) else "it says nothing"
