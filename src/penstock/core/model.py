@@ -159,6 +159,8 @@ class Request:
     """Bytes of the answer's body that suffice where it has no sink; the rest is not waited for."""
     keep_s: float = 0.0
     """How long its answer may be kept between runs, where whoever drives the flow keeps any."""
+    again: int = 0
+    """How often it was asked before and answered with what made no sense."""
     announces_md5: bool = False
     """Whether the body's MD5 goes ahead of it, so that no other bytes are kept."""
 

@@ -378,10 +378,19 @@ class Download:
         before: dict[str, str] | None = None
         fresh = False
         while True:
-            if size is None:
-                fetched = await self._fetch_unbounded(partial)
-            else:
-                fetched = await self._fetch(partial, size, fresh=fresh)
+            try:
+                if size is None:
+                    fetched = await self._fetch_unbounded(partial)
+                else:
+                    fetched = await self._fetch(partial, size, fresh=fresh)
+            except RemoteChanged:
+                # What says so may be a page of something between: the storage is asked once more.
+                if self._fetches > 1 or self._parts > 1:
+                    raise
+                await self._context.ledger.drop_receipts(self._row.id)
+                await self._context.exchange.pause()
+                fresh = True
+                continue
             finding = await self._weigh(partial, fetched.size if size is None else size, fetched)
             if finding.weight is Weight.PROVED:
                 return fetched, finding

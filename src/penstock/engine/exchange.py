@@ -36,6 +36,7 @@ from penstock.core.retry import Verdict, decide
 from penstock.engine import moments
 from penstock.engine.admission import Slot
 from penstock.engine.clock import Clock
+from penstock.engine.coming import GOT_ON, Coming
 from penstock.engine.files import Beside
 from penstock.engine.limiter import Limiter
 from penstock.engine.outages import Outages
@@ -190,17 +191,31 @@ class Exchange:
     ) -> Response:
         """An accepted answer, after as many tries as the request may have."""
         self._check_host(request)
+        if request.again:
+            await self._begin_again(request, tally)
+        coming = Coming(request, progress)
+        try:
+            return await self._try(coming, tally, progress, beside)
+        except BaseException:
+            coming.drop()
+            raise
+
+    async def _try(
+        self, coming: Coming, tally: Tally, progress: Progress, beside: Beside | None
+    ) -> Response:
+        request = coming.whole
         tried = refused_by_quota = 0
         while True:
             try:
-                response = await self._send_when_open(request, tally, progress, beside)
+                response = await self._send_when_open(coming, tally, progress, beside)
             except PenstockError as error:
+                anew = coming.broke(error)
                 if self._is_outage(request, error) and self._spare >= 1:
                     if not self._outages.is_closed(origin(request.url)):
                         self._spare -= 1
                         await anyio.sleep(self._pause(1))
                     continue
-                verdict = decide(error, request)
+                verdict = Verdict.AGAIN if anew else decide(error, request)
                 if verdict is Verdict.THROW_LOST:
                     raise AnswerLost(f"{error} (whether it was done is not known)") from error
                 if verdict is Verdict.THROW:
@@ -212,27 +227,39 @@ class Exchange:
                     if refused_by_quota >= MOST_QUOTA_REFUSALS:
                         raise
                     continue
-                tried += 1
+                tried = tried + 1 if coming.gained < GOT_ON else 0
                 if tried >= self._tries or self._spare < 1:
                     _say_tries(error, tried)
                     raise
                 asked_s = _asked_for(error)
             else:
                 self._spare = min(self._spare + SPARE_TRIES_WON, MOST_SPARE_TRIES)
-                return response
+                return coming.ended(response)
             self._spare -= 1
             tally.repeats += 1
             self.total.repeats += 1
-            await anyio.sleep(max(self._pause(tried), asked_s))
+            await anyio.sleep(max(self._pause(max(tried, 1)), asked_s))
+
+    async def _begin_again(self, request: Request, tally: Tally) -> None:
+        """The pause before a flow asks once more, which comes out of the run's repeats.
+
+        Raises `AnswerUnusable` where there are none left.
+        """
+        if self._spare < 1:
+            raise AnswerUnusable(f"{request.shown}: too many answers of this run made no sense")
+        self._spare -= 1
+        tally.repeats += 1
+        self.total.repeats += 1
+        await anyio.sleep(self._pause(request.again))
 
     async def _send_when_open(
-        self, request: Request, tally: Tally, progress: Progress, beside: Beside | None
+        self, coming: Coming, tally: Tally, progress: Progress, beside: Beside | None
     ) -> Response:
         """An accepted answer, from a host that is not closed."""
-        where = origin(request.url)
+        where = origin(coming.whole.url)
         probing = await self._outages.passed(where)
         try:
-            return await self._send(request, tally, progress, beside)
+            return await self._send(coming, tally, progress, beside)
         finally:
             if probing:
                 self._outages.gave_up(where)
@@ -248,9 +275,10 @@ class Exchange:
         return False
 
     async def _send(
-        self, request: Request, tally: Tally, progress: Progress, beside: Beside | None
+        self, coming: Coming, tally: Tally, progress: Progress, beside: Beside | None
     ) -> Response:
         """An accepted answer to one send, admitted and signed; everything else is raised."""
+        request = coming.rest()
         async with AsyncExitStack() as held:
             if request.carries_body:
                 await held.enter_async_context(self._permits)
@@ -277,16 +305,21 @@ class Exchange:
             moments.reached(moments.ASKING, request.shown)
             try:
                 response = await self._transport.send(
-                    request, signed=signed, on_leave=leave, progress=moving, beside=beside
+                    request,
+                    signed=signed,
+                    on_leave=leave,
+                    progress=moving,
+                    beside=beside,
+                    landed=coming.landed,
                 )
             except AnswerLost:
                 if slot is not None:
                     slot.lost(unanswered=True, body=request.carries_body)
-                _take_back(moved, progress)
+                _take_back(moved, progress, coming.gained)
                 raise
             except BaseException:
-                # What moved does not count: it will move again, or never.
-                _take_back(moved, progress)
+                # What moved and is not kept does not count: it will move again, or never.
+                _take_back(moved, progress, coming.gained)
                 raise
             finally:
                 for sums in (tally, self.total):
@@ -396,9 +429,9 @@ def _asked_for(error: PenstockError) -> float:
     return (error.retry_after_s or 0.0) if isinstance(error, Refused) else 0.0
 
 
-def _take_back(moved: Tally, progress: Progress) -> None:
-    """What moved is told to move again."""
-    size = moved.bytes_received + moved.bytes_sent
+def _take_back(moved: Tally, progress: Progress, kept: int = 0) -> None:
+    """What moved is told to move again, but for what is kept."""
+    size = moved.bytes_received + moved.bytes_sent - kept
     if size:
         progress(-size)
 

@@ -207,7 +207,7 @@ class SliceWriter:
     ) -> None:
         self._target = target
         self._beside = beside
-        self._digests = Digests(names)
+        self.digests = Digests(names)
         self._descriptor = -1
         self.written = 0
 
@@ -233,7 +233,7 @@ class SliceWriter:
                 offset += done
                 view = view[done:]
             moments.reached(moments.WROTE, self._target.path, began, offset - began)
-            self._digests.update(piece)
+            self.digests.update(piece)
             if self._beside is not None:
                 self._beside(began, piece)
         if last:
@@ -249,7 +249,7 @@ class SliceWriter:
 
     def hex(self) -> dict[str, str]:
         """The digests of what was written."""
-        return self._digests.hex()
+        return self.digests.hex()
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ import aiohttp
 
 from penstock.core.model import MIB
 from penstock.engine.pacing import Pacer
+from penstock.engine.stalling import Watch
 
 # Below, aiohttp's own reading is as quick: setting up costs more than the copies.
 # Source: own measurement (256 KiB slower, 64 MiB twice as quick), 2026-11-21.
@@ -117,6 +118,7 @@ class Taken(asyncio.BufferedProtocol):
         self._pacing: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._moved_at_s = self._loop.time()
+        self._rate = Watch(stall_timeout_s, self._moved_at_s)
         self._ours = False
 
     @asynccontextmanager
@@ -198,6 +200,8 @@ class Taken(asyncio.BufferedProtocol):
         self._filled += nbytes
         self._missing -= nbytes
         self._untold += nbytes
+        if self._rate.moved(nbytes, self._moved_at_s) and self._missing:
+            self._fail(TimeoutError("too little came for too long"))
         if self._untold >= _TOLD_EACH or self._pacer is not None or not self._missing:
             self._progress(self._untold)
             self._untold = 0
@@ -253,6 +257,7 @@ class Taken(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         else:
             self._moved_at_s = self._loop.time()
+            self._rate.rest(self._moved_at_s)
             self._transport.resume_reading()
 
     def _look(self) -> None:

@@ -6,8 +6,8 @@ into one of ours. Bodies stream in pieces of megabytes, read and written in thre
 received by `taking`, past aiohttp. A response's head is held against `Request.head` before one byte
 of it reaches the sink.
 
-Time-outs count from the last byte moved: a connection that stalls is `AnswerLost`, one that is
-slow is not.
+Time-outs count from the last byte moved, and bytes are counted over a window: a connection that
+stalls or trickles is `AnswerLost`, one that is slow is not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
 from typing import Self
 
@@ -34,11 +35,20 @@ from penstock.core.errors import (
     PenstockError,
     RemoteChanged,
     Untrusted,
-    redacted,
 )
-from penstock.core.model import MIB, FileSlice, Head, Headers, Request, Response, validator_field
+from penstock.core.model import (
+    MIB,
+    FileSlice,
+    Head,
+    Headers,
+    Request,
+    Response,
+    validator_field,
+    validator_of,
+)
 from penstock.engine.files import Beside, Digests, SliceWriter, reading, stated_too
 from penstock.engine.pacing import Pacer
+from penstock.engine.stalling import Stride, Watch
 from penstock.engine.taking import Buffers, Taken, takeable
 
 CONNECT_TIMEOUT_S = 30.0
@@ -60,6 +70,18 @@ Progress = Callable[[int], None]
 
 def _nothing(_: int) -> None:
     return None
+
+
+@dataclass(slots=True)
+class Landed:
+    """What of a range is in its sink already: bytes from its start, and what they are known by.
+
+    `validator` is what the answer that brought them said of the file; None: it said nothing.
+    """
+
+    size: int = 0
+    digests: Digests | None = None
+    validator: str | None = None
 
 
 class _RopeBody(payload.Payload):
@@ -113,15 +135,20 @@ class _RopeBody(payload.Payload):
             self.ended.set()
 
     async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
+        stride, now_s = Stride(self._stall_timeout_s), asyncio.get_running_loop().time
         async with reading(piece, self.digests, self._beside) as pieces:
             async for data in pieces:
-                step = self._pacer.step if self._pacer is not None else len(data)
-                for first in range(0, len(data), step):
+                first = 0
+                while first < len(data):
+                    step = min(stride.size, self._pacer.step if self._pacer else len(data))
                     some = data[first : first + step]
+                    first += len(some)
                     if self._pacer is not None:
                         await asyncio.sleep(self._pacer.spend(len(some)))
+                    began_s = now_s()
                     async with asyncio.timeout(self._stall_timeout_s):
                         await writer.write(some)
+                    stride.took(now_s() - began_s)
                     self.sent += len(some)
                     self._progress(len(some))
 
@@ -184,8 +211,12 @@ class Transport:
         on_leave: Callable[[], None] = lambda: None,
         progress: Progress = _nothing,
         beside: Beside | None = None,
+        landed: Landed | None = None,
     ) -> Response:
         """The answer to one request, its body in memory or in the request's sink.
+
+        `landed` is what earlier sends brought of the sink's range, of which this request asks for
+        the rest: it grows by what this one brings, whether it comes to its end or not.
 
         `on_leave` is called when a connection is had and the request is about to leave, `beside`
         in the thread that has just written or read bytes of the file, with their offset, in order.
@@ -220,7 +251,7 @@ class Transport:
                 proxy_headers=password,
                 trace_request_ctx=on_leave,
             ) as answer:
-                return await self._receive(request, answer, body, progress, beside)
+                return await self._receive(request, answer, body, progress, beside, landed)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = (body.failure if body is not None else None) or _translated(error, request)
             # Raised below, outside this block: what aiohttp raises shows URLs and header fields,
@@ -238,6 +269,7 @@ class Transport:
         body: _RopeBody | None,
         progress: Progress,
         beside: Beside | None,
+        landed: Landed | None,
     ) -> Response:
         head = Headers((name, value) for name, value in answer.headers.items())
         sent = body.sent if body is not None else 0
@@ -252,8 +284,9 @@ class Transport:
             return Response(answer.status, head, content, digests, sent=sent)
         assert request.sink is not None
         check_head(request, answer.status, head)
-        names = stated_too(request.digests, head)
-        writer = SliceWriter(request.sink, names, beside)
+        writer = SliceWriter(request.sink, stated_too(request.digests, head), beside)
+        if landed is not None and landed.digests is not None:
+            writer.digests = landed.digests
         try:
             if not request.is_unbounded and takeable(answer, request.sink.length):
                 await self._take(answer, writer, request.sink.length, progress)
@@ -261,6 +294,9 @@ class Transport:
                 await self._pour(answer, writer, request, progress)
         finally:
             await writer.close()
+            if landed is not None:
+                landed.size += writer.written
+                landed.digests, landed.validator = writer.digests, validator_of(head)
         if not request.is_unbounded and writer.written != request.sink.length:
             raise AnswerUnusable(
                 f"{request.shown} brought {writer.written} bytes in place of {request.sink.length}"
@@ -299,8 +335,13 @@ class Transport:
         room = math.inf if request.is_unbounded else request.sink.length
         gathered: list[bytes] = []
         held = 0
+        now_s = asyncio.get_running_loop().time
+        watch = Watch(self._timeout.sock_read, now_s())
         async for data in answer.content.iter_any():
             room -= len(data)
+            if watch.moved(len(data), now_s()) and room > 0:
+                answer.close()
+                raise TimeoutError
             if room < 0:
                 answer.close()
                 raise AnswerUnusable(
@@ -310,10 +351,12 @@ class Transport:
             held += len(data)
             if self._pacer is not None:
                 await asyncio.sleep(self._pacer.spend(len(data)))
+                watch.rest(now_s())
             if held >= WRITE_SIZE and room:
                 await writer.write(gathered)
                 progress(held)
                 gathered, held = [], 0
+                watch.rest(now_s())
         if gathered:
             await writer.write(gathered, last=True)
             progress(held)
@@ -425,7 +468,7 @@ def _check_extent(request: Request, wanted: Head, status: int, headers: Headers)
 
 def _translated(error: BaseException, request: Request) -> PenstockError:
     """The error of ours that a foreign one means. The only place where that is decided."""
-    what = f"{request.method} {redacted(request.url)}"
+    what = request.shown
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Untrusted(
             f"{what}: the certificate of {error.host} was refused"

@@ -58,6 +58,7 @@ from penstock.platforms.base import (
     following,
     ranged_get,
 )
+from penstock.platforms.beginning import all_begin_again
 from penstock.platforms.coscine_answers import refusal
 from penstock.platforms.coscine_listings import Listings
 from penstock.platforms.coscine_metadata import Metadata
@@ -111,6 +112,7 @@ _MOST_LOST = 3
 _MAY_BE_THERE = frozenset((400, 404, 409, 422))
 
 
+@all_begin_again
 class Coscine(Metadata, Listings):
     """The flows of Coscine at one endpoint (the API root, with `/coscine/api/v2`)."""
 

@@ -64,6 +64,7 @@ from penstock.platforms.base import (
     ranged_get,
     refuse_name,
 )
+from penstock.platforms.beginning import all_begin_again
 from penstock.platforms.datameta_records import RecordFlows, id_in, objects_in
 
 TRAITS = Traits(
@@ -115,6 +116,7 @@ _SLOW_A_MINUTE = 60 * MIB
 _HOW_OFTEN_TO_ASK = 3
 
 
+@all_begin_again
 class DataMeta(RecordFlows):
     """The flows of one DataMeta server, named by its API root or by its own root.
 

@@ -46,6 +46,7 @@ from penstock.core.proof import TagKind, multipart_tag, read_tag, tag_of
 from penstock.core.times import when
 from penstock.core.traits import Traits
 from penstock.platforms.base import TRANSIENT, Prepared, ranged_get, refuse_name, retry_after_s
+from penstock.platforms.beginning import all_begin_again
 from penstock.platforms.xmlreading import XmlElement
 
 TRAITS = Traits(
@@ -91,6 +92,7 @@ _GONE = 404
 
 
 @dataclass(frozen=True, slots=True)
+@all_begin_again
 class S3:
     """The flows of one bucket. `read` and `write` are names of keys; without `write` none may."""
 

@@ -62,6 +62,7 @@ from penstock.platforms.base import (
     refuse_name,
     storage_refusal,
 )
+from penstock.platforms.beginning import all_begin_again
 from penstock.platforms.describing import Attachment, SchemaFound, StoredPage
 from penstock.platforms.sevenbridges_metadata import (
     SevenBridgesSchema,
@@ -105,6 +106,7 @@ _RETRYABLE_CODES = frozenset((5000, 8000, 8008))
 _EXISTS_CODES = frozenset((5003, 5030, 8004))
 
 
+@all_begin_again
 class SevenBridges:
     """The flows of a Seven Bridges platform at one endpoint (the API root, with `/v2`)."""
 

@@ -22,6 +22,7 @@ from penstock.core.times import when
 from penstock.core.traits import Traits
 from penstock.platforms import surf_states
 from penstock.platforms.base import TRANSIENT, JsonObject, retry_after_s
+from penstock.platforms.beginning import all_begin_again
 from penstock.platforms.control import Evidence, Mark, Past, Scope, Thing, ThingPage
 from penstock.platforms.fileless import Fileless
 
@@ -45,6 +46,7 @@ _LONGEST_WAIT_S = 300.0
 _LONGEST_SAID = 300
 
 
+@all_begin_again
 class Surf(Fileless):
     """The flows of SURF Research Cloud at one endpoint (the API root, with `/v1`).
 

@@ -46,6 +46,7 @@ from penstock.platforms.base import (
     ranged_get,
     retry_after_s,
 )
+from penstock.platforms.beginning import all_begin_again
 
 TRAITS = Traits(
     platform="web",
@@ -71,6 +72,7 @@ _MISSING = frozenset((404, 410))
 _NAMELESS = "index.html"
 
 
+@all_begin_again
 class Web(DownloadOnly):
     """Flows over plain URLs; `endpoint` is only what the ledger calls the web as a whole."""
 

@@ -15,16 +15,23 @@ HostName = Literal["api", "storage"]
 FaultKind = Literal[
     "status",  # answer `status` with `body` and `headers`; the request is not performed
     "drop before",  # close the connection; the request is not performed
+    "drop during",  # close the connection after `after` bytes of the request's body (half of it)
     "drop after",  # perform the request, then close the connection without an answer
+    "reset",  # as "truncate", but what is on its way is lost as well
     "truncate",  # close the connection after `after` bytes of the answer's body
+    "overlong",  # send more bytes than there are, of no announced length
     "flip",  # flip a bit of byte `after` of the answer's body (the middle one if not given)
     "ignore range",  # answer 200 and the whole body to a Range request
     "wrong range",  # answer a Range request with a range one byte further on
+    "wrong etag",  # answer with an ETag that looks like an MD5 and is another
+    "encoded",  # answer with a body in gzip, which nobody asked for
     "corrupt upload",  # store a flipped bit; the ETag is that of what was stored
     "html",  # answer 200 with a page of HTML; the request is not performed
     "malformed json",  # answer 200 with JSON cut short; the request is not performed
+    "missing fields",  # answer 200 with a JSON object that holds nothing; not performed
     "delay",  # wait `seconds`, then go on as usual
     "stall",  # send the headers and half of the body (or `after` bytes), then nothing more
+    "trickle",  # send the body a byte every `seconds`
     "redirect",  # answer 307 (or `status`) to `url`; the request is not performed
 ]
 
@@ -79,6 +86,8 @@ class Fault:
         if self.kind == "malformed json":
             headers = {"Content-Type": "application/json", **self.headers}
             return self.status or 200, headers, self.body or b'{"items": [{"id": "5f'
+        if self.kind == "missing fields":
+            return self.status or 200, {"Content-Type": "application/json", **self.headers}, b"{}"
         if self.kind == "redirect":
             return self.status or 307, {"Location": self.url, **self.headers}, b""
         return None

@@ -6,17 +6,19 @@ goes through the event loop alone, so that a loop with a virtual clock works.
 """
 
 import asyncio
+import gzip
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import BodyPartReader, ClientPayloadError, web
 
 from penstock.simulators.content import STEP, Bytes, Content, content_of
-from penstock.simulators.faults import Fault, Faults, HostName
+from penstock.simulators.faults import Fault, FaultKind, Faults, HostName
 
 # With many parts reported at once a body is long: 10,000 parts of 100 bytes and more.
 _LONGEST_JSON = 64 * 1024 * 1024
@@ -128,10 +130,19 @@ class Call:
         try:
             async for piece in self.request.content.iter_chunked(self._host.step):
                 self.bytes_in += len(piece)
+                self._break_off()
                 yield piece
                 await self._host.pace(len(piece))
         except (ConnectionError, ClientPayloadError) as gone:
             raise Disconnected from gone
+
+    def _break_off(self) -> None:
+        if self.fault is None or self.fault.kind != "drop during":
+            return
+        after = self.fault.after
+        whole = self.request.content_length or 0
+        if self.bytes_in >= (whole // 2 if after is None else after):
+            raise Disconnected
 
     async def body(self) -> bytes:
         """Return the whole body; for control calls only."""
@@ -280,6 +291,10 @@ class Host:
             **self._decorate(call, reply),
             **reply.headers,
         }
+        if call.fails("wrong etag"):
+            headers["ETag"] = f'"{secrets.token_hex(16)}"'
+        if call.fails("encoded"):
+            reply, headers["Content-Encoding"] = _encoded(reply), "gzip"
         return await self._send(call, reply, headers, sent)
 
     async def _send(
@@ -287,7 +302,9 @@ class Host:
     ) -> web.StreamResponse:
         sent.status = reply.status
         response = web.StreamResponse(status=reply.status, headers=headers)
-        if reply.status not in (204, 304):
+        if call.fails("overlong"):
+            response.enable_chunked_encoding()
+        elif reply.status not in (204, 304):
             response.content_length = reply.size
         fault = call.fault
         end, kind = _cut(fault, reply.size)
@@ -295,17 +312,22 @@ class Host:
         try:
             await response.prepare(call.request)
             while position < end and call.method != "HEAD":
-                piece = reply.body.read(reply.offset + position, min(self.step, end - position))
+                step = 1 if kind == "trickle" else self.step
+                piece = reply.body.read(reply.offset + position, min(step, end - position))
                 if fault is not None and kind == "flip":
                     piece = _flipped(piece, position, fault.after, reply.size)
                 await self.pace(len(piece))
+                if fault is not None and kind == "trickle":
+                    await self.pause(fault.seconds)
                 await response.write(piece)
                 position += len(piece)
                 sent.size = position
             if kind == "stall":
                 await self._stopping.wait()
-            if kind in ("stall", "truncate"):
-                return self._drop(call.request, response, flush=True)
+            if kind in ("stall", "truncate", "reset"):
+                return self._drop(call.request, response, flush=kind != "reset")
+            if kind == "overlong":
+                await response.write(b"and more")
             await response.write_eof()
         except ConnectionError as gone:
             raise Disconnected from gone
@@ -363,16 +385,19 @@ def _answer_of(fault: Fault | None) -> Reply | None:
     return Reply(status=status, headers=headers, body=content_of(body))
 
 
-def _cut(fault: Fault | None, size: int) -> tuple[int, Literal["flip", "stall", "truncate"] | None]:
+def _cut(fault: Fault | None, size: int) -> tuple[int, FaultKind | None]:
     """Return how many bytes of a body go out, and the fault that spoils it."""
     if fault is None:
         return size, None
-    if fault.kind == "flip":
-        return size, "flip"
-    if fault.kind in ("stall", "truncate"):
-        end = size // 2 if fault.after is None else min(fault.after, size)
-        return end, "stall" if fault.kind == "stall" else "truncate"
-    return size, None
+    if fault.kind in ("stall", "truncate", "reset"):
+        return size // 2 if fault.after is None else min(fault.after, size), fault.kind
+    return size, fault.kind
+
+
+def _encoded(reply: Reply) -> Reply:
+    """Return the reply with its body in gzip, as a proxy between might send it."""
+    plain = reply.body.read(reply.offset, reply.size)
+    return Reply(status=reply.status, headers=reply.headers, body=Bytes(gzip.compress(plain)))
 
 
 def _flipped(piece: bytes, position: int, at: int | None, size: int) -> bytes:
