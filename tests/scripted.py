@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from penstock.core.errors import (
     AnswerLost,
+    AnswerUnusable,
     ExchangeError,
     PenstockError,
     RemoteChanged,
@@ -123,6 +124,8 @@ def play(
         request = next(flow)
         while True:
             try:
+                if request.again:  # once is enough to see what it makes of an answer
+                    raise AnswerUnusable("it is not asked again")
                 response = _accepted(request, lines, refusal, endpoint)
             except (ExchangeError, RemoteChanged) as error:
                 request = flow.throw(error)

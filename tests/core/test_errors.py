@@ -20,6 +20,7 @@ EFFECTS = {
     "AnswerLost": Effect.RETRY,
     "NotSent": Effect.RETRY,
     "Untrusted": Effect.FAIL_TRANSFER,
+    "LedAstray": Effect.FAIL_TRANSFER,
     "LeaseExpired": Effect.RETRY,
     "AnswerUnusable": Effect.RETRY,
     "RemoteChanged": Effect.RETRY,

@@ -18,6 +18,7 @@
     │   │   └── Untrusted          the host is not who it says, as far as can be told
     │   ├── LeaseExpired           a presigned URL is too old
     │   └── AnswerUnusable         an answer came and breaks its own contract
+    │       └── LedAstray          a redirect that must not be followed
     ├── ActionsFailed              things did not come to the state they were asked to
     └── TransferError              one file's failure: a line in the report
         ├── SourceMissing · SourceUnreadable · SourceChanged
@@ -186,6 +187,12 @@ class AnswerUnusable(ExchangeError):
     """An answer that breaks what it, or the request, promises: cut short, or not JSON."""
 
     effect = Effect.RETRY
+
+
+class LedAstray(AnswerUnusable):
+    """A redirect to nowhere, in a circle, or out of TLS; asking again leads there again."""
+
+    effect = Effect.FAIL_TRANSFER
 
 
 class ActionsFailed(PenstockError):

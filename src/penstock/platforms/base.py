@@ -26,6 +26,7 @@ from penstock.core.errors import (
     AnswerUnusable,
     ExchangeError,
     LeaseExpired,
+    LedAstray,
     NameRefused,
     Refused,
     UsageError,
@@ -408,7 +409,7 @@ _HEADERS_FOR_ANY_HOST = frozenset(("accept", "content-type", "if-range", "range"
 def following(request: Request) -> Flow[Response]:
     """The answer at the end of redirects, each hop a new request that carries no credential.
 
-    Throws `AnswerUnusable` for a hop that leads nowhere, from TLS to none, or round in a circle.
+    Throws `LedAstray` for a hop that leads nowhere, from TLS to none, or round in a circle.
     Source: Amazon S3, "Making requests: redirects" (307 while a bucket's name settles).
     """
     for _ in range(_MOST_HOPS):
@@ -419,15 +420,15 @@ def following(request: Request) -> Flow[Response]:
             url = urljoin(request.url, response.headers["location"])
             old, new = urlsplit(request.url).scheme, urlsplit(url).scheme
         except (KeyError, ValueError):
-            raise AnswerUnusable(f"{request.shown} was redirected to nowhere") from None
+            raise LedAstray(f"{request.shown} was redirected to nowhere") from None
         if new not in {"http", "https"} or (old == "https" and new != "https"):
-            raise AnswerUnusable(f"{request.shown} was redirected to a host without TLS")
+            raise LedAstray(f"{request.shown} was redirected to a host without TLS")
         if urlsplit(url).netloc != urlsplit(request.url).netloc:
             # What was meant for one host, a key among it, is not told another.
             kept = tuple(f for f in request.headers if f[0].lower() in _HEADERS_FOR_ANY_HOST)
             request = replace(request, headers=kept)
         request = replace(request, url=url, auth=NO_AUTH)
-    raise AnswerUnusable(f"{request.shown} was redirected {_MOST_HOPS} times")
+    raise LedAstray(f"{request.shown} was redirected {_MOST_HOPS} times")
 
 
 def ranged_get(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
-from penstock.core.errors import AnswerUnusable, PenstockError
+from penstock.core.errors import AnswerUnusable, Effect, PenstockError
 from penstock.core.model import Flow, Repeat
 
 P = ParamSpec("P")
@@ -28,11 +28,13 @@ BEGINNINGS = 4
 def begins_again(make: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
     """What `make` makes, begun again where an answer made no sense.
 
-    An error that the exchange threw has had its tries and is passed on.
+    An error that the exchange threw has had its tries and is passed on. An `AnswerUnusable` thrown
+    at the first request of another try ends them: there shall be none.
     """
 
     @functools.wraps(make)
     def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        failed: AnswerUnusable | None = None
         for again in range(BEGINNINGS):
             inner, safe, thrown = make(*args, **kwargs), True, None
             try:
@@ -44,6 +46,9 @@ def begins_again(make: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
                     try:
                         response = yield request
                     except PenstockError as error:
+                        if request.again and isinstance(error, AnswerUnusable):
+                            # It is not asked again: what it was to be asked for is what matters.
+                            raise failed or error from None
                         thrown = error
                         request = inner.throw(error)
                     else:
@@ -52,8 +57,14 @@ def begins_again(make: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
                 result: T = stop.value
                 return result
             except AnswerUnusable as error:
-                if error is thrown or not safe:
+                if (
+                    error is thrown
+                    or error is failed
+                    or not safe
+                    or error.effect is not Effect.RETRY
+                ):
                     raise
+                failed = error
                 if again == BEGINNINGS - 1:
                     said = f"{error} (asked {BEGINNINGS} times)"
                     raise AnswerUnusable(said) from error

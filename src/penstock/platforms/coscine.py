@@ -22,9 +22,9 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from penstock.core.errors import (
     AnswerLost,
-    AnswerUnusable,
     Conflict,
     ExchangeError,
+    LedAstray,
     Refused,
 )
 from penstock.core.model import (
@@ -283,9 +283,9 @@ class Coscine(Metadata, Listings):
             there = urljoin(url, response.headers["location"])
             old, new = urlsplit(url), urlsplit(there)
         except (KeyError, ValueError):
-            raise AnswerUnusable(f"GET {urlsplit(url).path} was redirected to nowhere") from None
+            raise LedAstray(f"GET {urlsplit(url).path} was redirected to nowhere") from None
         if new.scheme not in {"http", "https"} or (old.scheme, new.scheme) == ("https", "http"):
-            raise AnswerUnusable(f"GET {old.path} was redirected to a host without TLS")
+            raise LedAstray(f"GET {old.path} was redirected to a host without TLS")
         return there
 
     # -- uploads ----------------------------------------------------------------------------
