@@ -314,9 +314,9 @@ async def test_a_kill_at_a_random_moment_costs_what_was_in_flight_and_nothing_el
 
 # The steps of one file in a letter each. Down: made, its folder flushed, written, flushed,
 # receipt, arrived, named, verified; ranges go side by side, each flushed before its receipt. Up:
-# intent, asked for, its id, a part taken, receipt, intent to complete, asked for, or arrived where
-# only a listing proves it; verified.
-STEPS = {"down": r"md[wfr]+andv", "up": r"iq*bq*(pr)+(iq+|a)v"}
+# intent, asked for, its id, parts taken, each before its receipt, intent to complete, asked for, or
+# arrived where only a listing proves it; verified.
+STEPS = {"down": r"md[wfr]+andv", "up": r"iq*bq*p[pr]*r(iq+|a)v"}
 COMMITS = {
     "add_receipt": "r",
     "arrived": "a",

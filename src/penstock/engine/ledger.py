@@ -10,7 +10,6 @@ Nothing here asks a platform or looks at a file.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,6 +33,7 @@ from penstock.engine.rows import (
     read_row,
     row_of,
     rows_of,
+    sorted_json,
     state_of,
     stored,
 )
@@ -180,7 +180,7 @@ class Ledger(Receipts, Facts):
                 (
                     state.value,
                     dumped(source),
-                    json.dumps(dict(digests), sort_keys=True),
+                    sorted_json(digests),
                     verified_by,
                     size,
                     parts,
@@ -224,7 +224,7 @@ class Ledger(Receipts, Facts):
                 (
                     ended.value,
                     dumped(source) if source is not None else None,
-                    json.dumps(dict(digests or {}), sort_keys=True),
+                    sorted_json(digests or {}),
                     verified_by,
                     remote_id,
                     size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -138,7 +138,7 @@ def row_of(connection: sqlite3.Connection, identity: Identity) -> Row | None:
         f"SELECT {COLUMNS} FROM transfers WHERE {IDENTITY}",  # noqa: S608 - no value in it
         key_of(identity),
     ).fetchone()
-    return read_row(found) if found is not None else None
+    return read_row(found, identity) if found is not None else None
 
 
 def rows_of(identities: Sequence[Identity], connection: sqlite3.Connection) -> list[Row | None]:
@@ -153,14 +153,15 @@ def by_id(connection: sqlite3.Connection, transfer: int) -> Row:
     )
 
 
-def read_row(found: tuple[Any, ...]) -> Row:
-    """A row out of `COLUMNS`."""
+def read_row(found: tuple[Any, ...], identity: Identity | None = None) -> Row:
+    """A row out of `COLUMNS`; of the transfer `identity`, where it was found by that."""
     key, direction, endpoint, container, remote, local, state, source, *rest = found
     part_size, upload_id, partial_path, validator, remote_id, size, mtime_ns, *rest = rest
     digests, verified_by, placed, parts, parallel, metadata, ended_at = rest
     return Row(
         id=key,
-        identity=Identity(Direction(direction), endpoint, container, loaded(remote), loaded(local)),
+        identity=identity
+        or Identity(Direction(direction), endpoint, container, loaded(remote), loaded(local)),
         state=State(state),
         source=Fingerprint(**json.loads(source)) if source else None,
         part_size=part_size,
@@ -226,8 +227,16 @@ def forget_parts(connection: sqlite3.Connection, transfer: int) -> None:
 
 def dumped(source: Fingerprint) -> str:
     """A fingerprint as its column holds it."""
-    return _dumps({name: value for name in _FIELDS if (value := getattr(source, name)) is not None})
+    return _encode(
+        {name: value for name in _FIELDS if (value := getattr(source, name)) is not None}
+    )
 
 
 _FIELDS = tuple(each.name for each in fields(Fingerprint))
-_dumps = json.JSONEncoder().encode
+_encode = json.JSONEncoder(default=dict).encode
+_encode_sorted = json.JSONEncoder(sort_keys=True, default=dict).encode
+
+
+def sorted_json(names: Mapping[str, str]) -> str:
+    """Digests as their column holds them."""
+    return _encode_sorted(dict(names))
