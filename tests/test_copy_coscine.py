@@ -239,6 +239,22 @@ async def test_projects_and_resources_are_listed_and_their_lines_can_be_pasted(
     assert str(own.about["type"]).startswith("rds")
 
 
+@pytest.mark.parametrize(("told", "asked"), [("resources", 1), ("types", 1 + 2), ("missing", 1)])
+async def test_room_is_listed_for_no_request_a_resource(
+    make: Callable[..., Any], told: str, asked: int
+) -> None:
+    place = await make(project_quotas=told)
+    for number in range(60):
+        place.sim.add_resource(f"r{number}", general_type="rds" if number % 2 else "rdss3")
+    place.sim.add_resource("elsewhere", general_type="linked")
+    found = await penstock.list_(f"coscine:{place.sim.project_name}", environ=place.environ)
+    rooms = [entry.about["room"] for entry in found if entry.about["type"] != "linked"]
+    assert rooms == [None if told == "missing" else 25 * 1024**3] * 61
+    # Two pages of resources; quotas, and whatever a page leaves out, for each of them.
+    assert place.asked("GET", "/quotas") <= 2 * asked
+    assert place.asked("GET", "/quota") == place.asked("GET", "/quotas")
+
+
 async def test_a_remembered_folder_that_is_gone_is_said_to_be_gone(
     make: Callable[..., Any],
 ) -> None:

@@ -441,7 +441,6 @@ def test_a_projects_resources_come_with_type_room_state_and_role_for_no_request_
     second = run(
         platform.list_containers(first.next, "wind-1"),
         [
-            (slug, one(**project())),
             (RESOURCES, page(resource(archived=True, displayName="A/B"))),
             (ME, role("member")),
             (quotas, page({"resourceQuotas": [told]})),

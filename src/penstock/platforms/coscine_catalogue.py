@@ -6,7 +6,7 @@ session, so that rights, keys and profile are read from one answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -46,6 +46,7 @@ class Catalogue:
         self._settings = settings
         self._page_size = page_size
         self._resources: dict[str, Resource] = {}
+        self._projects: dict[str, Named] = {}
         self._looked_up: set[str] = set()
         self._spared: set[str] = set()
 
@@ -124,6 +125,12 @@ class Catalogue:
         return resource
 
     def find_project(self, written: str) -> Flow[Named]:
+        """The project a segment of a location names: looked for once a session."""
+        if written not in self._projects:
+            self._projects[written] = yield from self._find_project(written)
+        return self._projects[written]
+
+    def _find_project(self, written: str) -> Flow[Named]:
         """The project a segment of a location names.
 
         A GUID is taken as an id. Else what may be a slug is asked for, for a slug stands in paths
@@ -238,33 +245,26 @@ class Catalogue:
     def _rooms(self, project: str, resources: Sequence[Resource]) -> Flow[Mapping[str, int]]:
         """What fits into resources, by id: from the pages of their project's quotas.
 
-        Where those do not tell of a resource that holds files, it is asked for its own.
-        Source: [SDK] `ProjectQuotaDto.resourceQuotas`.
+        Where the pages leave a type's resources out, the type is asked for; no resource is.
+        Source: [SDK] project quota API, `ProjectQuotaDto.resourceQuotas`.
         """
         rooms: dict[str, int] = {}
         wanted = {one.id: one for one in resources if one.type in HOLDS_FILES}
+        path = f"/projects/{quote(project, safe='')}/quotas"
         number: str | None = "1" if wanted else None
         while number is not None and not wanted.keys() <= rooms.keys():
-            path = f"/projects/{quote(project, safe='')}/quotas"
             try:
                 entries, number = yield from self._listed(path, number, [], "project quotas")
             except Refused as refused:
                 if refused.status not in _NOT_TOLD:
                     raise
-                break
+                return rooms
             for entry in entries:
-                if not isinstance(entry.get("resourceQuotas"), list):
-                    continue
-                for quota in entry.objects("resourceQuotas"):
-                    whose = quota.object_or_none("resource")
-                    room = room_left(quota)
-                    if whose is not None and room is not None:
-                        rooms[own_id(whose.text("id"))] = room
-        for one in wanted.values():
-            if one.id not in rooms:
-                room = yield from self.room(one)
-                if room is not None:
-                    rooms[one.id] = room
+                rooms.update(_rooms_in(entry))
+        left = (one.type_id for one in wanted.values() if one.id not in rooms)
+        for kind in dict.fromkeys(kind for kind in left if kind is not None):
+            told = yield from self._asked(f"{path}/{quote(kind, safe='')}", "project quota")
+            rooms.update(_rooms_in(told) if told is not None else ())
         return rooms
 
     def _listed(
@@ -298,6 +298,16 @@ class Catalogue:
         **fields: Any,  # noqa: ANN401 - the other fields of a request
     ) -> Request:
         return Request(method, url, headers=(("Accept", "application/json"), *headers), **fields)
+
+
+def _rooms_in(entry: JsonObject) -> Iterator[tuple[str, int]]:
+    """Resources by their ids, with what fits into each, as a project's quota of a type tells."""
+    if not isinstance(entry.get("resourceQuotas"), list):
+        return
+    for quota in entry.objects("resourceQuotas"):
+        whose, room = quota.object_or_none("resource"), room_left(quota)
+        if whose is not None and room is not None:
+            yield own_id(whose.text("id")), room
 
 
 def _nothing() -> Flow[None]:

@@ -17,9 +17,11 @@ from penstock.simulators.coscine.answers import (
     when,
 )
 from penstock.simulators.coscine.refusals import RefusedError
-from penstock.simulators.coscine.state import SPECIFIC_TYPES, World, new_id
+from penstock.simulators.coscine.state import SPECIFIC_TYPES, Project, World, new_id
 from penstock.simulators.host import Call, Reply
 from penstock.simulators.routes import Route
+
+_WITHOUT_QUOTA = ("linked", "gitlab")
 
 
 class Places:
@@ -43,6 +45,8 @@ class Places:
             Route("GET", f"{project}/resources", self.resources),
             Route("GET", resource, self.resource),
             Route("GET", f"{resource}/quota", self.quota),
+            Route("GET", f"{project}/quotas", self.project_quotas),
+            Route("GET", f"{project}/quotas/([^/]+)", self.project_quota),
             Route("GET", "/system/status/noc/active", self.notices),
             Route("GET", "/maintenances", self.maintenances),
             Route("GET", "/roles", self.roles),
@@ -147,9 +151,43 @@ class Places:
     async def quota(self, _call: Call, key: str, resource_id: str) -> Reply:
         """Return how full a resource is; linked data and GitLab have no quota, which is a guess."""
         resource = self._world.resource(key, resource_id)
-        if resource.general_type in ("linked", "gitlab"):
+        if resource.general_type in _WITHOUT_QUOTA:
             raise RefusedError(400, "This resource type has no quota.")
         return single(quota_object(resource, await resource.shelf.used()))
+
+    async def project_quotas(self, call: Call, key: str) -> Reply:
+        """Return a page of a project's quotas, by resource type. Source: `ProjectQuotaDto`."""
+        told = self._world.settings.project_quotas
+        project = self._world.project(key)
+        if told == "missing":
+            raise RefusedError(404, "There is no such endpoint.")
+        page = Page(call.request.query, self._world.settings)
+        kinds = list(dict.fromkeys(r.general_type for r in project.resources.values()))
+        kinds = [kind for kind in kinds if kind not in _WITHOUT_QUOTA]
+        shown = [
+            await self._project_quota(project, kind, whole=told == "resources")
+            for kind in page.of(kinds)
+        ]
+        return page.reply(shown, len(kinds))
+
+    async def project_quota(self, _call: Call, key: str, type_id: str) -> Reply:
+        """Return a project's quota of one resource type, that of each resource in it."""
+        project = self._world.project(key)
+        for kind in SPECIFIC_TYPES:
+            if new_id("type", kind) == type_id and kind not in _WITHOUT_QUOTA:
+                return single(await self._project_quota(project, kind, whole=True))
+        raise RefusedError(404, f"The resource type {type_id} was not found.")
+
+    async def _project_quota(
+        self, project: Project, kind: str, *, whole: bool
+    ) -> dict[str, object]:
+        resources = [r for r in project.resources.values() if r.general_type == kind]
+        quotas = [quota_object(r, await r.shelf.used()) for r in resources]
+        return {
+            "projectId": project.id,
+            "resourceType": {"id": new_id("type", kind), "specificType": SPECIFIC_TYPES[kind]},
+            "resourceQuotas": quotas if whole else None,
+        }
 
     async def notices(self, call: Call) -> Reply:
         """Return a page of the current notices. Source: `MessageDto`."""

@@ -53,6 +53,8 @@ class CoscineSettings(StorageSettings):
     url_less: general types whose listings bring no URLs.
     stored_part_size: what the API stores gets the ETag of an upload in such parts.
     option_names: of DataStorage.nrw's options; clients differ.
+    project_quotas: whether a page of a project's quotas tells of resources, leaves them to be asked
+        for by type, or is not there at all (404).
     failures: the body of a refusal: RFC 7807's ProblemDetails, an envelope, or nothing.
     api_latency_s: waited before a call is handled. maintenance: everything is 503.
     token_lifetime_s: of the API token, as `/self/api-tokens` tells it.
@@ -86,6 +88,7 @@ class CoscineSettings(StorageSettings):
     url_less: tuple[str, ...] = ("linked",)
     stored_part_size: int | None = None
     option_names: Literal["dataStorageNrwS3", "dsNrwS3"] = "dataStorageNrwS3"
+    project_quotas: Literal["resources", "types", "missing"] = "resources"
     failures: Literal["problem", "envelope", "empty"] = "problem"
 
     api_latency_s: float = 0.0
