@@ -61,6 +61,27 @@ def test_files_in_an_s3_storage_take_no_api_request(tmp_path: Path) -> None:
     }
 
 
+def test_requests_on_coscine_are_compared_with_the_official_client(tmp_path: Path) -> None:
+    found = rows("requests_coscine.py", tmp_path)
+    # Two a file, two pages that prove 60, and what is looked at first; 3 a file and its sessions.
+    assert 122 <= int(found["60 files up"][0]) <= 140
+    assert int(found["60 files up"][2]) >= 180
+    assert int(found["60 files down"][0]) <= 6
+    assert int(found["60 files down"][2]) >= 60
+    assert [row[0] for name, row in found.items() if name.startswith("one file")][1] == "1"
+
+
+def test_metadata_tables_are_checked(tmp_path: Path) -> None:
+    faults = {name: row[1] for name, row in rows("metadata_rows.py", tmp_path).items()}
+    assert faults == {
+        "Coscine": "0",
+        "Coscine, a fault a row": "20",
+        "Coscine, turtle files": "0",
+        "Seven Bridges": "0",
+        "names with brackets": "0",
+    }
+
+
 def test_stores_are_measured(tmp_path: Path) -> None:
     found = rows("quota_stores.py", tmp_path)
     admitted = {name: row for name, row in found.items() if "each" in name}

@@ -264,8 +264,9 @@ class CoscineSchema:
         if self._shapes is None:
             return
         rdf = rdflib_()
-        kind = rdf.URIRef(f"{RDF}type"), rdf.URIRef(self.profile.target)
-        roots = [*graph.subjects(*kind)]
+        kind = rdf.URIRef(f"{RDF}type")
+        classes = (rdf.URIRef(self.profile.target), self.profile.root)
+        roots = {node for one in classes for node in graph.subjects(kind, one)}
         if not roots:
             yield f"it has no node of the class {self.profile.target}"
         for path, preset in self.presets.items():

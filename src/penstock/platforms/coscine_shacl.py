@@ -158,7 +158,9 @@ class Shapes:
                 if str(triple[1]) != f"{SH}class" or str(triple[2]) in self.read:
                     self._whole.add(triple)
             target = rdf.URIRef(f"{SH}targetClass")
+            # Files' nodes are of its target class, or, by another reading, of the profile itself.
             self._whole.add((self.root, target, rdf.URIRef(self.target)))
+            self._whole.add((self.root, target, self.root))
         return self._whole
 
     def _add_kinds(self, data: Any, value: Any) -> None:  # noqa: ANN401
