@@ -43,8 +43,8 @@ def turtle(rows: int) -> dict[str, str]:
     subject = "https://example.org/vocabularies/subjects/101"
     return {
         f"{n}.ttl": f"""@prefix dcterms: <http://purl.org/dc/terms/> .
-[] a <https://example.org/terms/microscopy#Micrograph> ; dcterms:title "Image {n}" ; dcterms:creator "Ada" ;
-  dcterms:created "2026-01-02"^^<http://www.w3.org/2001/XMLSchema#date> ;
+[] a <https://example.org/terms/microscopy#Micrograph> ; dcterms:title "Image {n}" ;
+  dcterms:creator "Ada" ; dcterms:created "2026-01-02"^^<http://www.w3.org/2001/XMLSchema#date> ;
   dcterms:subject <{subject}> ."""
         for n in range(rows)
     }
