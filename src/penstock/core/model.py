@@ -161,6 +161,9 @@ class Request:
     """How long its answer may be kept between runs, where whoever drives the flow keeps any."""
     again: int = 0
     """How often it was asked before and answered with what made no sense."""
+    held: int | None = None
+    """Bytes of a file that stay in memory, for whoever asked to write: a small file needs no sink
+    opened for it. A body that is announced longer is not read, where it has no sink."""
     announces_md5: bool = False
     """Whether the body's MD5 goes ahead of it, so that no other bytes are kept."""
 
@@ -177,7 +180,12 @@ class Request:
     @property
     def carries_body(self) -> bool:
         """Whether file bytes move with it, either way, so that it needs a permit."""
-        return self.sink is not None or any(isinstance(x, FileSlice) for x in self.body)
+        return self.fetches or any(isinstance(x, FileSlice) for x in self.body)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether its answer brings a file's bytes."""
+        return self.sink is not None or self.held is not None
 
     def _shown(self) -> str:
         from penstock.core.errors import redacted  # noqa: PLC0415 - errors is the lower module

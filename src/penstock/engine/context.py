@@ -13,6 +13,7 @@ from penstock.core.transfers import Choices
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
 from penstock.engine.folders import Folders
+from penstock.engine.gathering import Gathered
 from penstock.engine.leases import Renewals
 from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
@@ -51,6 +52,8 @@ class Context:
     renewals: Renewals = field(default_factory=Renewals)
     sent: dict[tuple[str, str], Sent] = field(default_factory=dict)
     """By name and digest, what this run sends where names are not unique."""
+    files: Gathered = field(default_factory=Gathered)
+    """Where small jobs on local files are done."""
     said: set[str] = field(default_factory=set)
     """Notes that were told, each once."""
 

@@ -296,7 +296,7 @@ class Exchange:
             moved = Tally()
 
             def moving(size: int) -> None:
-                if request.sink is not None:
+                if request.fetches:
                     moved.bytes_received += size
                 else:
                     moved.bytes_sent += size

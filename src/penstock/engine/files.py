@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import stat
@@ -24,11 +25,9 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import anyio
-import anyio.lowlevel
 import blake3
 import google_crc32c
 from aiofiles import os as aio_os
-from aiofiles.ospath import wrap  # type: ignore[attr-defined]  # its stubs leave it out
 
 from penstock.core.errors import (
     DestinationFull,
@@ -66,20 +65,24 @@ async def hop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     A cancellation that arrives meanwhile, anyio's or asyncio's own, is raised once the thread is
     through.
     """
-    running = asyncio.ensure_future(wrap(function)(*args, **kwargs))
-    cancelled: asyncio.CancelledError | None = None
+    work = functools.partial(function, *args, **kwargs)
+    return await settled(asyncio.get_running_loop().run_in_executor(None, work))
+
+
+async def settled(running: asyncio.Future[T]) -> T:
+    """What `running` comes to. A cancellation is raised once it has, and stops nothing."""
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError as error:
+        cancelled = error
+    # anyio cancels anew at every turn of the loop, but for a shielded scope.
     with anyio.CancelScope(shield=True):
         while not running.done():
             try:
                 await asyncio.wait((running,))
             except asyncio.CancelledError as error:
                 cancelled = error
-    if cancelled is not None:
-        running.exception()
-        raise cancelled
-    result: T = running.result()
-    await anyio.lowlevel.checkpoint_if_cancelled()
-    return result
+    raise cancelled
 
 
 def local_error(error: OSError, path: str) -> PenstockError:
@@ -363,10 +366,13 @@ def lock_partial(path: str) -> int | None:
     None where another run holds it. Nobody renames it away while it is held, so what is written
     by its path lands in it. Raises OSError. Blocks; call it through `hop`.
     """
-    make_folder(Path(path).parent)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
-        descriptor = os.open(path, flags, 0o666)
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            make_folder(Path(path).parent)
+            descriptor = os.open(path, flags, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             here, there = os.fstat(descriptor), os.stat(path)  # noqa: PTH116
@@ -431,19 +437,51 @@ def publish(partial: str, final: str, modified_at: float | None = None) -> Finge
 
     Blocks; call it through `hop`. Raises OSError.
     """
+    published = place(partial, final, modified_at)
+    flush_folder(os.path.dirname(final))  # noqa: PTH120 - bytes paths and speed
+    return published
+
+
+def place(partial: str, final: str, modified_at: float | None = None) -> Fingerprint:
+    """As `publish`, but for the folder, which the caller flushes."""
     if modified_at is not None:
         os.utime(partial, (modified_at, modified_at))
     else:
         os.utime(partial)
     # Before it has its name: another program may change what stands there at once.
     published = fingerprint_of(os.stat(partial))  # noqa: PTH116
-    parent = Path(final).parent
-    make_folder(parent)
     moments.reached(moments.RENAMING, partial, final)
-    os.replace(partial, final)  # noqa: PTH105 - bytes paths and speed
+    try:
+        os.replace(partial, final)  # noqa: PTH105 - bytes paths and speed
+    except FileNotFoundError:
+        make_folder(Path(final).parent)
+        os.replace(partial, final)  # noqa: PTH105
     moments.reached(moments.RENAMED, partial, final)
-    flush_folder(str(parent))
     return published
+
+
+def write_small(descriptor: int, path: str, body: bytes, names: Iterable[str]) -> dict[str, str]:
+    """The digests of `body`, which is now all that stands in an open file, and on the disk.
+
+    Blocks. Raises OSError.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EEXIST, "stands in the way and is no file", path)
+    moments.reached(moments.MADE, path)
+    if found.st_size > len(body):
+        os.ftruncate(descriptor, len(body))
+    digests = Digests(names)
+    moments.reached(moments.WRITING, path, 0, len(body))
+    view, offset = memoryview(body), 0
+    while offset < len(view):
+        offset += os.pwrite(descriptor, view[offset:], offset)
+    moments.reached(moments.WROTE, path, 0, offset)
+    digests.update(body)
+    moments.reached(moments.FLUSHING, path)
+    os.fsync(descriptor)
+    moments.reached(moments.FLUSHED, path)
+    return digests.hex()
 
 
 def make_folder(path: Path) -> None:

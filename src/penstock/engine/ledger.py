@@ -34,6 +34,7 @@ from penstock.engine.rows import (
     row_of,
     rows_of,
     sorted_json,
+    start_over,
     state_of,
     stored,
 )
@@ -106,24 +107,7 @@ class Ledger(Receipts, Facts):
         validator: str | None = None,
     ) -> None:
         """The transfer begins anew: an earlier try's receipts, intents and upload are forgotten."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            forget_parts(connection, transfer)
-            connection.execute(
-                "UPDATE transfers SET state = ?, source = ?, part_size = ?, partial = ?,"
-                " validator = ?, upload_id = NULL, verified_by = NULL, placed = NULL,"
-                " digests = '{}', metadata = NULL WHERE id = ?",
-                (
-                    after(State.PLANNED, Event.CLAIM).value,
-                    dumped(source),
-                    part_size,
-                    stored(partial),
-                    validator,
-                    transfer,
-                ),
-            )
-
-        await self._do(work)
+        await self._do(lambda c: start_over(c, transfer, source, part_size, partial, validator))
 
     async def adopt(self, transfer: int, partial: str) -> Row | None:
         """The transfer takes over receipts of another whose unfinished file lies at `partial`."""
@@ -167,10 +151,16 @@ class Ledger(Receipts, Facts):
         size: int,
         parts: int,
         placed: str | None,
+        at_once_in: str | None = None,
     ) -> None:
-        """All parts are there and weighed; what is left is to publish them under the final name."""
+        """All parts are there and weighed; what is left is to publish them under the final name.
+
+        A file that came at once, in one part, was never `start`ed: `at_once_in` is its partial.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
+            if at_once_in is not None:
+                start_over(connection, transfer, source, None, at_once_in, None)
             state = state_of(connection, transfer)
             if state is not State.ARRIVED:
                 state = after(state, Event.ALL_PARTS)

@@ -225,6 +225,31 @@ def forget_parts(connection: sqlite3.Connection, transfer: int) -> None:
     connection.execute("DELETE FROM intents WHERE transfer = ?", (transfer,))
 
 
+def start_over(
+    connection: sqlite3.Connection,
+    transfer: int,
+    source: Fingerprint,
+    part_size: int | None,
+    partial: str | None,
+    validator: str | None,
+) -> None:
+    """A transfer is moving, with nothing of an earlier try remembered."""
+    forget_parts(connection, transfer)
+    connection.execute(
+        "UPDATE transfers SET state = ?, source = ?, part_size = ?, partial = ?,"
+        " validator = ?, upload_id = NULL, verified_by = NULL, placed = NULL,"
+        " digests = '{}', metadata = NULL WHERE id = ?",
+        (
+            after(State.PLANNED, Event.CLAIM).value,
+            dumped(source),
+            part_size,
+            stored(partial),
+            validator,
+            transfer,
+        ),
+    )
+
+
 def dumped(source: Fingerprint) -> str:
     """A fingerprint as its column holds it."""
     return _encode(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import importlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,12 @@ _SHORT = 4 * MIB
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port: what a credential is bound to."""
+    # Asked of every request several times, and of few hosts: what comes behind them is cut off.
+    return _origin("/".join(url.split("/", 3)[:3]))
+
+
+@lru_cache(maxsize=256)
+def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 

@@ -63,6 +63,7 @@ LARGEST_ANSWER = 32 * MIB
 # Bytes gathered before they are written in one hop.
 WRITE_SIZE = MIB
 
+_WITH_BYTES = frozenset((200, 206))
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 Progress = Callable[[int], None]
@@ -169,6 +170,8 @@ class Transport:
     ) -> None:
         self._pacer = pacer
         self._proxy = proxy
+        # By scheme and host. Reading the environment takes longer than sending a request.
+        self._proxies: dict[str, tuple[URL | None, dict[str, str] | None]] = {}
         self._buffers = Buffers()
         self._connections = connections
         self._tls = tls
@@ -238,7 +241,10 @@ class Transport:
             )
         body = _RopeBody(request, progress, stall_s, self._pacer, beside) if request.body else None
         headers = [*request.headers, *signed]
-        proxy, password = _proxy(self._proxy, request.url)
+        host = "/".join(request.url.split("/", 3)[:3])
+        if host not in self._proxies:
+            self._proxies[host] = _proxy(self._proxy, request.url)
+        proxy, password = self._proxies[host]
         try:
             async with session.request(
                 request.method,
@@ -274,6 +280,10 @@ class Transport:
         head = Headers((name, value) for name, value in answer.headers.items())
         sent = body.sent if body is not None else 0
         digests = body.digests.hex() if body is not None else {}
+        if request.held is not None and answer.status in request.accept & _WITH_BYTES:
+            content = await self._hold(answer, request, head, progress)
+            size = len(content)
+            return Response(answer.status, head, content, digests, received=size, sent=sent)
         if answer.status == 200 and request.sink is None and _asks_for_a_range(request):  # noqa: PLR2004
             # A server without ranges sends the whole file to whoever asks for a byte of it.
             answer.close()
@@ -302,6 +312,47 @@ class Transport:
                 f"{request.shown} brought {writer.written} bytes in place of {request.sink.length}"
             )
         return Response(answer.status, head, b"", writer.hex(), received=writer.written, sent=sent)
+
+    async def _hold(
+        self,
+        answer: aiohttp.ClientResponse,
+        request: Request,
+        head: Headers,
+        progress: Progress,
+    ) -> bytes:
+        """A file's bytes in memory; none of a body without a sink that is longer, or may be."""
+        length = head.get("content-length", "")
+        if request.sink is None:
+            most = request.held or 0
+            encoded = head.get("content-encoding", "identity") not in {"identity", ""}
+            if encoded or not length.isdigit() or int(length) > most:
+                answer.close()
+                return b""
+        else:
+            check_head(request, answer.status, head)
+            most = request.sink.length
+        if self._pacer is None and length.isdigit() and int(length) <= most:
+            content = await answer.read()
+        else:
+            content = await self._read_paced(answer, request, most)
+        if request.sink is not None and len(content) != most:
+            raise AnswerUnusable(f"{request.shown} brought {len(content)} bytes in place of {most}")
+        progress(len(content))
+        return content
+
+    async def _read_paced(
+        self, answer: aiohttp.ClientResponse, request: Request, most: int
+    ) -> bytes:
+        """A body in memory, of a length that need not have been announced."""
+        gathered = bytearray()
+        async for data in answer.content.iter_any():
+            gathered += data
+            if len(gathered) > most:
+                answer.close()
+                raise AnswerUnusable(f"{request.shown} brought more than {most} bytes")
+            if self._pacer is not None:
+                await asyncio.sleep(self._pacer.spend(len(data)))
+        return bytes(gathered)
 
     async def _take(
         self, answer: aiohttp.ClientResponse, writer: SliceWriter, length: int, progress: Progress

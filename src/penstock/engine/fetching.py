@@ -1,0 +1,350 @@
+"""Fetches one file's bytes into its partial, once: at once if it is small, else in ranges.
+
+A small file stays in memory until it is whole, and is written, digested and flushed in one thread
+hop together with its neighbours. A large one is fetched in ranges, in order, a bounded way ahead
+of a digest that follows the contiguous front from the page cache. The ETag and size learnt first
+are held fixed for every range, so a file that changes meanwhile is an error, never a mix. Each
+range is flushed before its receipt is committed.
+
+On resume nothing on disk is believed: a range whose digest is not its receipt's is fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Set
+from dataclasses import replace
+
+import anyio
+
+from penstock.core.errors import RemoteChanged
+from penstock.core.model import (
+    MIB,
+    UNKNOWN_SIZE,
+    Fingerprint,
+    Flow,
+    Headers,
+    Part,
+    Receipt,
+    Request,
+    Response,
+    validator_of,
+)
+from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
+from penstock.engine import files
+from penstock.engine.context import Context
+from penstock.engine.files import STATED, Beside, hop
+from penstock.engine.front import Front
+from penstock.engine.groups import each, task_group
+from penstock.engine.leases import Leases
+from penstock.engine.partials import Partial
+from penstock.engine.rows import Row
+from penstock.engine.weighing import Fetched, Weighing
+
+# A file up to this size is held in memory, which is then less than a large body's two buffers,
+# and costs a third of what a file of its own in the threads does.
+SMALL = MIB
+
+_WHOLE, _RANGE = 200, 206
+
+
+class Flushing:
+    """Flushes of one file: whoever comes while one runs shares the next."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = anyio.Lock()
+        self._asked = 0
+        self._done = 0
+
+    async def now(self) -> None:
+        """What was written before this was called is on the disk."""
+        self._asked += 1
+        mine = self._asked
+        async with self._lock:
+            if self._done >= mine:
+                return
+            covers = self._asked
+            await hop(files.flush, self._path)
+            self._done = covers
+
+
+class Fetching:
+    """One file's bytes, as often as they are asked for."""
+
+    def __init__(
+        self,
+        context: Context,
+        row: Row,
+        leases: Leases,
+        weighing: Weighing,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._context = context
+        self._row = row
+        self._leases = leases
+        self._weighing = weighing
+        self._progress = progress
+        self._takes_ranges = True
+        self._came: tuple[Headers, bytes] | None = None
+        self.times = 0
+        """Whole fetches begun."""
+        self.parts = 0
+        """Ranges the file came in, the last time."""
+        self.at_once = False
+        """Whether it came at once, the last time: the ledger knows nothing of it yet."""
+
+    async def look(self) -> int | None:
+        """The file's size, where its listing does not tell; a small file comes with the answer."""
+        platform = self._context.exchange.platform
+        answer = await self._leases.ask(
+            lambda lease: _widened(platform.probe(lease)), self._progress
+        )
+        total = self._learn(answer)
+        whole = answer.status in {_WHOLE, _RANGE} and len(answer.body) == total
+        if whole:
+            self._came = answer.headers, answer.body
+        elif answer.body:
+            self._progress(-len(answer.body))
+        return total
+
+    async def probe(self) -> tuple[Headers, int | None]:
+        """What the storage says of the file in an answer's head, and the file's size by it."""
+        answer = await self._leases.ask(self._context.exchange.platform.probe)
+        return answer.headers, self._learn(answer)
+
+    def _learn(self, answer: Response) -> int | None:
+        total = answer.headers.get("content-range", "").rpartition("/")[2]
+        self._takes_ranges = answer.status != _WHOLE
+        if answer.status == _WHOLE:
+            total = answer.headers.get("content-length", "")
+        return int(total) if total.isdigit() else None
+
+    async def fetch(self, partial: Partial, size: int | None, *, fresh: bool) -> Fetched:
+        """The whole file in the partial, flushed, with its digests; from receipts if they hold.
+
+        Raises OSError for trouble with the partial, beside the errors of penstock.
+        """
+        self.times += 1
+        self.at_once = False
+        if size is None:
+            return await self._unbounded(await hop(partial.lock))
+        if size <= min(SMALL, self._context.choices.part_size or SMALL):
+            return await self._at_once(partial, size)
+        path = await hop(partial.lock)
+        source = self._weighing.transfer.fingerprint(size)
+        row, ledger, choices = self._row, self._context.ledger, self._context.choices
+        if not fresh and row.partial is None and choices.partial_dir is not None:
+            row = await ledger.adopt(row.id, path) or row
+        if not fresh and row.source == source and row.partial == path and row.part_size is not None:
+            try:
+                # What else the storage states is not known yet, but for the ETag.
+                head = Headers({"etag": row.validator} if row.validator else {})
+                return await self._in_parts(
+                    path, size, row.part_size, row.validator, head, resume=True
+                )
+            except RemoteChanged:
+                # What changed did so between two runs: its old parts are worth nothing.
+                await ledger.drop_receipts(row.id)
+        if size <= (choices.part_size or WHOLE_DOWNLOAD) or await self._leases.are_whole():
+            return await self._whole(path, size, source)
+        headers, total = await self.probe()
+        if total is not None and total != size:
+            raise RemoteChanged(
+                f"{self._weighing.transfer.source} has {total} bytes, the listing says {size}"
+            )
+        if not self._takes_ranges:
+            return await self._whole(path, size, source)
+        part_size = range_size(size, self._weighing.block(headers, size), choices.part_size)
+        validator = validator_of(headers)
+        await ledger.start(row.id, source, part_size=part_size, partial=path, validator=validator)
+        return await self._in_parts(path, size, part_size, validator, headers, resume=False)
+
+    async def _at_once(self, partial: Partial, size: int) -> Fetched:
+        """A small file, held in memory and then written and flushed beside its neighbours."""
+        self.parts, self.at_once = 1, True
+        came, self._came = self._came, None
+        if came is None or len(came[1]) != size:
+            platform = self._context.exchange.platform
+            answer = await self._leases.ask(
+                lambda lease: _held(
+                    platform.get_part(
+                        lease,
+                        Part(1, 0, size),
+                        "",
+                        total=size,
+                        validator=None,
+                        digests=frozenset(),
+                    )
+                ),
+                self._progress,
+            )
+            came = answer.headers, answer.body
+        headers, body = came
+        names = files.stated_too(self._weighing.names() | {STATED}, headers)
+
+        def write() -> dict[str, str]:
+            path = partial.lock()
+            return files.write_small(partial.descriptor, path, body, names)
+
+        return Fetched(await self._context.files.do(write), headers, size)
+
+    async def _unbounded(self, path: str) -> Fetched:
+        """A file whose size nobody tells: all that comes, to its end. It cannot be resumed."""
+        self.parts = 1
+        source = self._weighing.transfer.fingerprint(0)
+        await self._context.ledger.start(self._row.id, source, partial=path)
+        await hop(files.open_partial, path, 0)
+        names = frozenset(self._weighing.names() | {STATED})
+        platform = self._context.exchange.platform
+        answer = await self._leases.ask(
+            lambda lease: platform.get_part(
+                lease, Part(1, 0, 0), path, total=UNKNOWN_SIZE, validator=None, digests=names
+            ),
+            self._progress,
+        )
+        # A try that broke off may have brought more.
+        await hop(os.truncate, path, answer.received)
+        await hop(files.flush, path)
+        return Fetched(dict(answer.digests), answer.headers, answer.received)
+
+    async def _whole(self, path: str, size: int, source: Fingerprint) -> Fetched:
+        """A file of one range: its digests are taken as the bytes pass."""
+        self.parts, part = 1, Part(1, 0, size)
+        await self._context.ledger.start(self._row.id, source, partial=path)
+        await hop(files.open_partial, path, size)
+        names = self._weighing.names() | {STATED}
+        headers, digests = await self._get(path, part, size, None, names)
+        await hop(files.flush, path)
+        return Fetched(digests, headers, size)
+
+    async def _in_parts(
+        self,
+        path: str,
+        size: int,
+        part_size: int,
+        validator: str | None,
+        head: Headers,
+        *,
+        resume: bool,
+    ) -> Fetched:
+        """A file of many ranges, in order, and the digests of its front as it grows."""
+        had = await hop(files.open_partial, path, size)
+        # A receipt claims bytes under a name: the name is on the disk before.
+        await hop(files.flush_folder, os.path.dirname(path))  # noqa: PTH120
+        parts = cut(size, part_size)
+        self.parts = len(parts)
+        done: dict[int, Receipt] = {}
+        if resume and had == size:
+            done = await self._recheck(path, parts)
+        names = files.stated_too(self._weighing.names() | {STATED}, head)
+        # An ETag `hex-N` need not be held against what a stronger promise is held against.
+        promised = self._weighing.is_promised(names)
+        block = None if promised else self._weighing.block(head, size)
+        front = Front(path, size, part_size, names, block)
+        for number in done:
+            front.arrived(number)
+        seen: list[Headers] = []
+        flushed = Flushing(path)
+
+        async def fetch(part: Part) -> None:
+            await front.near(part.offset)
+            headers, digests = await self._get(
+                path, part, size, validator, {files.BLAKE3}, front.beside(part)
+            )
+            await flushed.now()
+            receipt = Receipt(
+                part.number,
+                part.offset,
+                part.length,
+                "",
+                validator,
+                blake3=digests[files.BLAKE3],
+            )
+            await self._context.ledger.add_receipt(self._row.id, receipt)
+            seen[:] = [headers]
+            front.arrived(part.number)
+
+        missing = [part for part in parts if part.number not in done]
+        async with task_group() as group:
+            group.start_soon(front.follow)
+            width = min(self._context.ranges_at_once, len(missing))
+            await each(missing, fetch, at_once=width)
+        headers = seen[0] if seen else (await self.probe())[0]
+        return Fetched(front.digests(), headers, size, front.block, front.block_md5s)
+
+    async def _recheck(self, path: str, parts: tuple[Part, ...]) -> dict[int, Receipt]:
+        """The receipts whose bytes are really on the disk; the others are forgotten."""
+        ledger, held, lost = self._context.ledger, {}, []
+        cut_alike = {(part.number, part.offset, part.length) for part in parts}
+        for receipt in await ledger.receipts(self._row.id):
+            on_disk = None
+            name = files.BLAKE3 if receipt.blake3 else "md5"
+            if (receipt.number, receipt.offset, receipt.length) in cut_alike:
+                on_disk = await hop(
+                    files.digest_slice, path, receipt.offset, receipt.length, (name,)
+                )
+            if on_disk is not None and on_disk[name] == (receipt.blake3 or receipt.md5):
+                held[receipt.number] = receipt
+                self._progress(receipt.length)
+            else:
+                lost.append(receipt.number)
+        if lost:
+            await ledger.drop_receipts(self._row.id, lost)
+        return held
+
+    async def _get(
+        self,
+        path: str,
+        part: Part,
+        size: int,
+        validator: str | None,
+        names: Set[str],
+        beside: Beside | None = None,
+    ) -> tuple[Headers, dict[str, str]]:
+        """One range in the partial, not yet flushed: the answer's head and the bytes' digests."""
+        platform, digests = self._context.exchange.platform, frozenset(names)
+        answer = await self._leases.ask(
+            lambda lease: platform.get_part(
+                lease, part, path, total=size, validator=validator, digests=digests
+            ),
+            self._progress,
+            beside,
+        )
+        return answer.headers, dict(answer.digests)
+
+
+def _held(flow: Flow[Response]) -> Flow[Response]:
+    """The flow, its file's bytes held in memory."""
+    return _each(flow, lambda request: replace(request, held=SMALL))
+
+
+def _widened(flow: Flow[Response]) -> Flow[Response]:
+    """The flow that asks for a file's first byte, asking for all that a small file has."""
+
+    def widen(request: Request) -> Request:
+        headers = tuple(
+            (name, f"bytes=0-{SMALL - 1}") if name.lower() == "range" else (name, value)
+            for name, value in request.headers
+        )
+        return replace(request, headers=headers, held=SMALL)
+
+    return _each(flow, widen)
+
+
+def _each(flow: Flow[Response], change: Callable[[Request], Request]) -> Flow[Response]:
+    """The flow, each of its requests changed."""
+    try:
+        request = next(flow)
+        while True:
+            try:
+                response = yield change(request)
+            except Exception as error:  # noqa: BLE001 - it is the flow's to judge
+                request = flow.throw(error)
+            else:
+                request = flow.send(response)
+    except StopIteration as stop:
+        result: Response = stop.value
+        return result
+    finally:
+        flow.close()
