@@ -10,10 +10,9 @@ Source: Coscine documentation, "API"; coscine 0.12.2 and its OpenAPI client.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from penstock.simulators.content import Content, content_of
 from penstock.simulators.coscine.answers import refusal, when
@@ -39,8 +38,8 @@ from penstock.simulators.coscine.state import (
     World,
     new_id,
 )
-from penstock.simulators.faults import Faults
-from penstock.simulators.host import Call, Exchange, Host, Reply
+from penstock.simulators.host import Call, Reply
+from penstock.simulators.local import LocalPlatform
 from penstock.simulators.routes import Router, UnroutedError
 from penstock.simulators.storage import Storage, Violation
 
@@ -75,14 +74,12 @@ class CoscineFile:
         return b"".join(self.content.pieces())
 
 
-class Coscine:
+class Coscine(LocalPlatform):
     """A platform with one project and one empty writable resource; an async context manager.
 
     clock: the time, epoch seconds; the only clock there is.
     project, resource: ids of what there is to begin with.
     project_name, resource_name: what they are called.
-    on_request: called with each API request before it is handled, so that a test can change what
-        is there between two pages.
     """
 
     def __init__(
@@ -93,14 +90,11 @@ class Coscine:
         port: int = 0,
     ) -> None:
         settings = settings or CoscineSettings()
-        self.token = _TOKEN
-        self.log: list[Exchange] = []
-        self.faults = Faults()
-        self.on_request: Callable[[web.Request], None] | None = None
+        super().__init__(_TOKEN, BASE, clock=clock, port=port)
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.api_latency_s)
         self.quota = Throttle(settings, clock)
         self.storage = Storage(settings, clock=clock, faults=self.faults, log=self.log)
         self._world = World(settings, self.storage)
-        self._port = port
         self._session: ClientSession | None = None
         groups = (
             Places(self._world),
@@ -110,41 +104,20 @@ class Coscine:
         )
         routes = [route for group in groups for route in group.routes()]
         self._router = Router(routes, base=BASE, raw=True)
-        self._host = Host(
-            "api",
-            handler=self._answer,
-            gate=self._gate,
-            clock=clock,
-            faults=self.faults,
-            log=self.log,
-            clock_skew_s=settings.clock_skew_s,
-            latency_s=settings.api_latency_s,
-        )
         self.project_name, self.resource_name = _PROJECT, _RESOURCE
         self.project = self.add_project(_PROJECT)
         self.resource = self.add_resource(_RESOURCE)
 
-    async def __aenter__(self) -> Self:
+    async def _open(self) -> None:
         await self.storage.start()
-        await self._host.start(self._port)
-        self._world.endpoint = self.endpoint
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._host.stop()
+    def _serving(self) -> None:
+        self._world.endpoint = self.endpoint
+
+    async def _close(self) -> None:
         await self.storage.stop()
         if self._session is not None:
             await self._session.close()
-
-    @property
-    def endpoint(self) -> str:
-        """The base of all calls, with `/coscine/api/v2`."""
-        return f"{self._host.url}{BASE}"
 
     @property
     def settings(self) -> CoscineSettings:
@@ -169,8 +142,8 @@ class Coscine:
         self.storage.bodies.keep = settings.keep_bodies
         self.storage.host.bandwidth = settings.bandwidth
         self.storage.host.latency_s = settings.latency_s
-        self._host.latency_s = settings.api_latency_s
-        self._host.clock_skew_s = self.storage.host.clock_skew_s = settings.clock_skew_s
+        self.storage.host.clock_skew_s = settings.clock_skew_s
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.api_latency_s)
 
     def describe(self) -> dict[str, str]:
         """Return what a person needs to use it, by name, in order."""
@@ -290,14 +263,6 @@ class Coscine:
         """Return the newest metadata of all paths that have some, as it was sent."""
         return {path: v[-1].content for path, v in self.at(resource).metadata.items()}
 
-    def calls(self, method: str | None = None, path: str = "") -> list[Exchange]:
-        """Return the counted API calls, of one method and with this in the path if given."""
-        return [
-            each
-            for each in self.log
-            if each.counted and method in (None, each.method) and path in each.path
-        ]
-
     def add_profile(self, uri: str, turtle: str, name_en: str, name_de: str | None = None) -> None:
         """Add an application profile, in SHACL, or replace one."""
         made = Profile(uri, turtle, name_en, name_de or name_en)
@@ -348,8 +313,6 @@ class Coscine:
     # Serving.
 
     def _gate(self, call: Call) -> Reply | None:
-        if self.on_request is not None:
-            self.on_request(call.request)
         settings = self.settings
         if settings.maintenance:
             return refusal(RefusedError(503, "Coscine is under maintenance."), settings)

@@ -11,10 +11,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
-
-from aiohttp import web
+from typing import Any
 
 from penstock.simulators.content import BodyDiscardedError, Bytes, Content, content_of
 from penstock.simulators.datameta.answers import (
@@ -29,8 +26,8 @@ from penstock.simulators.datameta.files import Files
 from penstock.simulators.datameta.records import Records
 from penstock.simulators.datameta.settings import DataMetaSettings
 from penstock.simulators.datameta.state import File, Id, Key, Metadatum, User, World
-from penstock.simulators.faults import Faults
-from penstock.simulators.host import Call, Exchange, Host, Reply, json_reply
+from penstock.simulators.host import Call, Reply, json_reply
+from penstock.simulators.local import LocalPlatform
 from penstock.simulators.routes import Route, Router, UnroutedError
 from penstock.simulators.storage import Violation
 
@@ -62,12 +59,11 @@ class DataMetaSubmission:
     files: dict[str, str]
 
 
-class DataMeta:
+class DataMeta(LocalPlatform):
     """A server with nothing on it; an async context manager.
 
     token: a site admin's key. other_token: that of a user in another group.
     clock: the time, epoch seconds; the only clock there is.
-    on_request: called with each request before it is handled.
     """
 
     def __init__(
@@ -78,18 +74,16 @@ class DataMeta:
         port: int = 0,
     ) -> None:
         settings = settings or DataMetaSettings()
-        self.token = _TOKEN
+        super().__init__(_TOKEN, "/api/v1", clock=clock, port=port)
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.latency_s)
+        self._host.bandwidth = settings.bandwidth
         self.other_token = _OTHER_TOKEN
-        self.log: list[Exchange] = []
-        self.faults = Faults()
         self.violations: list[Violation] = []
-        self.on_request: Callable[[web.Request], None] | None = None
         self._world = World(settings, clock)
         self._admin = self._world.new_user("Admin", admin=True)
         self._world.keys[self.token] = Key(self._admin)
         self._world.keys[self.other_token] = Key(self._world.new_user("Other", admin=False))
         self._changes = itertools.count(1)
-        self._port = port
         groups = (Files(self._world, self._user), Records(self._world, self._user))
         routes = [route for group in groups for route in group.routes()]
         routes += [
@@ -98,41 +92,17 @@ class DataMeta:
             Route("GET", "/api/v1/rpc/whoami", self._whoami),
         ]
         self._router = Router(routes, base="")
-        self._host = Host(
-            "api",
-            handler=self._answer,
-            gate=self._gate,
-            clock=clock,
-            faults=self.faults,
-            log=self.log,
-            clock_skew_s=settings.clock_skew_s,
-            latency_s=settings.latency_s,
-            bandwidth=settings.bandwidth,
-        )
 
-    async def __aenter__(self) -> Self:
-        await self._host.start(self._port)
+    def _serving(self) -> None:
         self._world.url = self._host.url
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._host.stop()
+    async def _close(self) -> None:
         self._world.bodies.close()
 
     @property
     def root(self) -> str:
         """The server, without `/api/v1`."""
         return self._host.url
-
-    @property
-    def endpoint(self) -> str:
-        """The base of all calls, with `/api/v1`."""
-        return f"{self._host.url}/api/v1"
 
     @property
     def settings(self) -> DataMetaSettings:
@@ -145,8 +115,7 @@ class DataMeta:
         self._world.settings = settings
         self._world.bodies.keep = settings.keep_bodies
         self._host.bandwidth = settings.bandwidth
-        self._host.latency_s = settings.latency_s
-        self._host.clock_skew_s = settings.clock_skew_s
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.latency_s)
 
     def describe(self) -> dict[str, str]:
         """Return what a person needs to use it, by name, in order."""
@@ -222,15 +191,9 @@ class DataMeta:
             for each in self._world.submissions.values()
         ]
 
-    def calls(self, method: str | None = None, path: str = "") -> list[Exchange]:
-        """Return the requests, of one method and with this in the path if given."""
-        return [each for each in self.log if method in (None, each.method) and path in each.path]
-
     # Serving.
 
     def _gate(self, call: Call) -> Reply | None:
-        if self.on_request is not None:
-            self.on_request(call.request)
         call.counted = True
         if (call.request.content_length or 0) > self.settings.largest_body:
             return plain(413, "Request Entity Too Large\n\nexceeds max_body of waitress\n").reply

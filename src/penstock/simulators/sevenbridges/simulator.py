@@ -11,15 +11,14 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from penstock.simulators.content import Content, content_of
-from penstock.simulators.faults import Faults
-from penstock.simulators.host import Call, Exchange, Host, Reply, json_reply
+from penstock.simulators.host import Call, Reply, json_reply
+from penstock.simulators.local import LocalPlatform
 from penstock.simulators.quota import FixedWindow
 from penstock.simulators.routes import Route, Router, UnroutedError
 from penstock.simulators.sevenbridges.answers import (
@@ -39,12 +38,10 @@ _TOKEN = "5e7e0b41d9e5c0ffee00112233445566"
 _PROJECT = "demo/project"
 
 
-class SevenBridges:
+class SevenBridges(LocalPlatform):
     """A platform with one empty writable project; an async context manager.
 
     clock: the time, epoch seconds; the only clock there is.
-    on_request: called with each API request before it is handled, so that a test can change what
-        is there between two pages.
     """
 
     def __init__(
@@ -55,11 +52,9 @@ class SevenBridges:
         port: int = 0,
     ) -> None:
         settings = settings or SevenBridgesSettings()
-        self.token = _TOKEN
+        super().__init__(_TOKEN, "/v2", clock=clock, port=port)
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.api_latency_s)
         self.project = _PROJECT
-        self.log: list[Exchange] = []
-        self.faults = Faults()
-        self.on_request: Callable[[web.Request], None] | None = None
         self.quota = FixedWindow(
             limit=settings.quota,
             window_s=settings.window_s,
@@ -71,45 +66,22 @@ class SevenBridges:
         self._world = World(settings, self.storage)
         self._uploads = Uploads(self._world)
         self._request_ids = itertools.count(1)
-        self._port = port
         files = Files(self._world)
         projects = Projects(self._world, self.quota)
         bulk = Bulk(self._world, files)
         groups = (files, bulk, self._uploads, projects)
         routes = [route for group in groups for route in group.routes()]
         self._router = Router(routes, base="/v2")
-        self._host = Host(
-            "api",
-            handler=self._answer,
-            gate=self._gate,
-            clock=clock,
-            faults=self.faults,
-            log=self.log,
-            decorate=self._headers,
-            clock_skew_s=settings.clock_skew_s,
-            latency_s=settings.api_latency_s,
-        )
         self.add_project(self.project)
 
-    async def __aenter__(self) -> Self:
+    async def _open(self) -> None:
         await self.storage.start()
-        await self._host.start(self._port)
+
+    def _serving(self) -> None:
         self._world.endpoint = self.endpoint
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._host.stop()
+    async def _close(self) -> None:
         await self.storage.stop()
-
-    @property
-    def endpoint(self) -> str:
-        """The base of all calls, with `/v2`."""
-        return f"{self._host.url}/v2"
 
     @property
     def settings(self) -> SevenBridgesSettings:
@@ -128,8 +100,8 @@ class SevenBridges:
         self.storage.bodies.keep = settings.keep_bodies
         self.storage.host.bandwidth = settings.bandwidth
         self.storage.host.latency_s = settings.latency_s
-        self._host.latency_s = settings.api_latency_s
-        self._host.clock_skew_s = self.storage.host.clock_skew_s = settings.clock_skew_s
+        self.storage.host.clock_skew_s = settings.clock_skew_s
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.api_latency_s)
 
     def describe(self) -> dict[str, str]:
         """Return what a person needs to use it, by name, in order."""
@@ -197,14 +169,6 @@ class SevenBridges:
         """Return the uploads begun, and neither completed nor aborted."""
         return list(self._uploads.open.values())
 
-    def calls(self, method: str | None = None, path: str = "") -> list[Exchange]:
-        """Return the counted API calls, of one method and with this in the path if given."""
-        return [
-            each
-            for each in self.log
-            if each.counted and method in (None, each.method) and path in each.path
-        ]
-
     def _forget(self, node: Node) -> None:
         self._world.tree.remove(node)
         self._world.release(node)
@@ -212,8 +176,6 @@ class SevenBridges:
     # Serving.
 
     def _gate(self, call: Call) -> Reply | None:
-        if self.on_request is not None:
-            self.on_request(call.request)
         if self.settings.maintenance:
             return refusal(RefusedError(503, 0, "The service is down for maintenance."))
         if call.path in ("/v2", "/v2/") and call.method == "GET":

@@ -13,13 +13,12 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
 from penstock.simulators.content import Bytes
-from penstock.simulators.faults import Faults
-from penstock.simulators.host import Call, Exchange, Host, Reply, json_reply
+from penstock.simulators.host import Call, Reply, json_reply
+from penstock.simulators.local import LocalPlatform
 from penstock.simulators.surf.limiters import headers_of, limiter_of
 from penstock.simulators.surf.settings import SurfSettings
 from penstock.simulators.surf.state import (
@@ -37,7 +36,7 @@ _HTML = b"<html><head><title>503</title></head><body>Service Unavailable</body><
 _AT_FIRST = ("analysis", "notebook", "viewer", "archive")
 
 
-class Surf:
+class Surf(LocalPlatform):
     """A cloud with a few workspaces of ours; an async context manager.
 
     clock: the time, epoch seconds; the only clock there is.
@@ -51,43 +50,13 @@ class Surf:
         port: int = 0,
     ) -> None:
         settings = settings or SurfSettings()
-        self.token = _TOKEN
-        self.log: list[Exchange] = []
-        self.faults = Faults()
+        super().__init__(_TOKEN, "/v1", clock=clock, port=port)
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.api_latency_s)
         self.quota = limiter_of(settings, clock)
         self._cloud = Cloud(settings, clock)
-        self._port = port
-        self._host = Host(
-            "api",
-            handler=self._answer,
-            gate=self._gate,
-            clock=clock,
-            faults=self.faults,
-            log=self.log,
-            decorate=self._headers,
-            clock_skew_s=settings.clock_skew_s,
-            latency_s=settings.api_latency_s,
-        )
         names = itertools.chain(_AT_FIRST, (f"workspace-{n}" for n in itertools.count(5)))
         for name in itertools.islice(names, settings.workspaces):
             self.add_workspace(name, "paused" if name == "archive" else "running")
-
-    async def __aenter__(self) -> Self:
-        await self._host.start(self._port)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._host.stop()
-
-    @property
-    def endpoint(self) -> str:
-        """The base of all calls, with `/v1`."""
-        return f"{self._host.url}/v1"
 
     @property
     def settings(self) -> SurfSettings:
@@ -96,8 +65,8 @@ class Surf:
 
     def change(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of the settings
         """Change settings while serving; not those of the limiter."""
-        self._cloud.settings = replace(self._cloud.settings, **changes)
-        self._host.latency_s = self._cloud.settings.api_latency_s
+        settings = self._cloud.settings = replace(self._cloud.settings, **changes)
+        self._set_pace(clock_skew_s=settings.clock_skew_s, latency_s=settings.api_latency_s)
 
     def describe(self) -> dict[str, str]:
         """Return what a user needs: endpoint, token, and the workspaces there are."""
