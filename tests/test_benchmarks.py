@@ -82,6 +82,15 @@ def test_metadata_tables_are_checked(tmp_path: Path) -> None:
     }
 
 
+def test_workspaces_are_paused_for_little_more_than_a_request_each(tmp_path: Path) -> None:
+    found = rows("workspaces.py", tmp_path)
+    assert len(found) == 2
+    for requests, _, over_quota, full, beside in found.values():
+        assert 200 < int(requests.split()[0]) <= 200 + 40 + 2 * int(full)
+        assert over_quota == "0"
+        assert beside.startswith("200 settled, 0 repeated")
+
+
 def test_stores_are_measured(tmp_path: Path) -> None:
     found = rows("quota_stores.py", tmp_path)
     admitted = {name: row for name, row in found.items() if "each" in name}

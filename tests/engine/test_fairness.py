@@ -201,17 +201,35 @@ def test_each_settled_action_allows_one_more() -> None:
     assert (cap.cap, cap.unsettled) == (21, 0)
 
 
-def test_a_full_queue_halves_the_cap_once_for_all_that_were_out_together() -> None:
+def test_a_full_queue_lowers_the_cap_once_for_all_that_were_out_together() -> None:
     cap = ActionCap()
     begun = [cap.begin() or 0 for _ in range(20)]
     for action in begun[:7]:
         cap.queue_full(action)
-    assert (cap.cap, cap.unsettled) == (10, 13)
-    assert cap.begin() is None
-    for _ in begun[7:]:
+    assert (cap.cap, cap.unsettled) == (15, 13)
+    assert [cap.begin() is None for _ in range(3)] == [False, False, True]
+    for _ in range(15):
         cap.given_up()
     cap.queue_full(cap.begin() or 0)
-    assert cap.cap == 5
+    assert cap.cap == 1, "with one unsettled it was full: others fill it"
+
+
+def test_around_what_was_borne_more_is_tried_slowly_and_beyond_as_before() -> None:
+    cap = ActionCap(100)
+    begun = [cap.begin() or 0 for _ in range(100)]
+    cap.queue_full(begun[-1])
+    settled = 0
+    reached = {}
+    while cap.cap < 150:
+        before = cap.cap
+        cap.begin()
+        cap.settled()
+        settled += 1
+        if cap.cap != before:
+            reached[cap.cap] = settled
+    assert reached[90] == 15
+    assert reached[109] - reached[91] > 300
+    assert reached[149] - reached[111] < 50
 
 
 @given(st.lists(st.sampled_from(["begin", "settled", "full", "given up"]), max_size=200))

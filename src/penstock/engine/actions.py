@@ -12,7 +12,7 @@ quota's are the limiter's.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
@@ -27,7 +27,6 @@ from penstock.core.errors import (
     Effect,
     ExchangeError,
     NotSent,
-    PenstockError,
     Refused,
     RunStopped,
     TokenRefused,
@@ -38,23 +37,19 @@ from penstock.engine.clock import Clock
 from penstock.engine.deeds import ACCEPTED, UNCLEAR, Deed, Deeds, Outcome
 from penstock.engine.exchange import Exchange
 from penstock.engine.groups import task_group
+from penstock.engine.holding import Bell, Hold
 from penstock.engine.ledger import Held
 from penstock.engine.looking import EVERYWHERE, Looking
 from penstock.engine.roll import Roll, call_roll
-from penstock.engine.stopping import Stop
-from penstock.engine.todos import Course, Todo, line_of, may_be_asked, verdict
+from penstock.engine.stopping import Alike, Stop
+from penstock.engine.todos import Course, Todo, line_of, may_be_asked, unfinished, verdict
 from penstock.platforms.control import Control, Evidence, Mark, Sign, Thing
 
 # Requests of actions in flight: what a kill may leave unclear. At the quotas there are, answers
 # within half a second keep up with the steady rate.
 SENDING_AT_ONCE = 10
-# Things that must fail alike, with none accepted, before the cause is taken for a shared one.
-ALIKE = 20
 # After a stop: how long what is in flight may take to be answered.
 GRACE_S = 5.0
-_FIRST_HOLD_S = 1.0
-_LONGEST_HOLD_S = 60.0
-_NOT_FINISHED = "not finished"
 
 
 class Actor:
@@ -87,14 +82,12 @@ class Actor:
         self._sending: dict[str, Todo] = {}
         self._out: dict[str, Todo] = {}
         self._page_size = 1
-        self._bell = anyio.Event()
+        self._bell = Bell()
         self._next_s = -math.inf
-        self._hold_s = -math.inf
-        self._hold = _FIRST_HOLD_S
+        self._hold = Hold()
         self._wanted: set[int] = set()
         self._starved = False
-        self._alike: Counter[tuple[int, object]] = Counter()
-        self._any_accepted = False
+        self._alike = Alike("actions failed alike and none was accepted")
 
     async def run(self, roll: Roll, things: Sequence[Thing], left: Mapping[str, Deed]) -> None:
         """Every action has ended, or the run was stopped.
@@ -139,51 +132,41 @@ class Actor:
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         await self._stop.wait()
-        self._ring()
+        self._bell.ring()
         scope.deadline = min(scope.deadline, anyio.current_time() + GRACE_S)
-
-    def _ring(self) -> None:
-        self._bell.set()
-        self._bell = anyio.Event()
-
-    async def _sleep(self, seconds: float = math.inf) -> None:
-        """Returns after so long, or sooner where something happened."""
-        bell = self._bell
-        with anyio.move_on_after(seconds):
-            await bell.wait()
 
     # -- asking ------------------------------------------------------------------------------
 
     async def _send_all(self, workers: TaskGroup) -> None:
         while (self._waiting or self._sending) and not self._stop.asked:
-            pause_s = max(self._next_s, self._hold_s) - self._clock.now_s()
+            pause_s = max(self._next_s, self._hold.until_s) - self._clock.now_s()
             if not self._waiting or len(self._sending) >= SENDING_AT_ONCE:
-                await self._sleep()
+                await self._bell.sleep()
                 continue
             if pause_s > 0:
-                await self._sleep(pause_s)
+                await self._bell.sleep(pause_s)
                 continue
             if self._waiting[0].look_first:
                 if self._full_too_long(self._waiting[0]):
                     self._give_up(self._waiting.popleft())
                     continue
                 self._wanted.add(self._waiting[0].page)
-                self._ring()
-                await self._sleep()
+                self._bell.ring()
+                await self._bell.sleep()
                 continue
             number = self._cap.begin()
             if self._starved != (number is None):
                 self._starved = number is None
-                self._ring()
+                self._bell.ring()
             if number is None:
-                await self._sleep()
+                await self._bell.sleep()
                 continue
             todo = self._waiting.popleft()
             todo.number = number
             self._sending[todo.thing.id] = todo
             self._next_s = self._clock.now_s() + self._course.pace_s
             workers.start_soon(self._act, todo, number)
-        self._ring()
+        self._bell.ring()
 
     async def _act(self, todo: Todo, number: int) -> None:
         """One action asked for. Cancelled, its deed stays, and the next run finds out."""
@@ -207,17 +190,19 @@ class Actor:
             await self._deeds.undo(deed)
             self._cap.given_up()
             self._leave(todo, "failed", str(error))
+            self._alike.add(error)
         except TokenRefused:
             await self._deeds.undo(deed)
             raise
         else:
             await self._accepted(todo)
         self._sending.pop(thing.id, None)
-        self._ring()
+        self._bell.ring()
 
     async def _accepted(self, todo: Todo) -> None:
         assert todo.deed is not None
-        self._any_accepted, self._hold, todo.clear = True, _FIRST_HOLD_S, True
+        self._alike.succeeded = todo.clear = True
+        self._hold.taken()
         await self._deeds.note([Outcome(todo.deed, ACCEPTED)], self._clock.wall_at())
         self._emit(ActionAccepted(todo.thing.id, todo.thing.name))
         if self._course.wait:
@@ -247,25 +232,17 @@ class Actor:
             self._leave(todo, "skipped", "already deleted")
             return
         self._leave(todo, "failed", str(refused))
-        self._alike[refused.status, refused.code] += 1
-        if self._alike[refused.status, refused.code] >= ALIKE and not self._any_accepted:
-            raise RunStopped(
-                f"the first {ALIKE} actions failed alike and none was accepted: {refused}"
-            ) from refused
+        self._alike.add(refused)
 
     def _put_back(self, todo: Todo, number: int, refused: Refused) -> None:
         self._cap.queue_full(number)
         self.queue_full += 1
-        now_s = self._clock.now_s()
         if self._full_too_long(todo):
             self._give_up(todo)
             return
         todo.look_first = True
         self._waiting.appendleft(todo)
-        hold_s = self._hold if refused.retry_after_s is None else refused.retry_after_s
-        if now_s >= self._hold_s:
-            self._hold = min(2 * self._hold, _LONGEST_HOLD_S)
-        self._hold_s = max(self._hold_s, now_s + hold_s)
+        self._hold.full(self._clock.now_s(), refused.retry_after_s)
 
     def _full_too_long(self, todo: Todo) -> bool:
         assert todo.first_tried_s is not None
@@ -284,13 +261,13 @@ class Actor:
             due = self._looking.next(starved=self._starved)
             now_s = self._clock.now_s()
             if self._stop.asked:
-                await self._sleep()
+                await self._bell.sleep()
             elif self._wanted:
                 await self._look(self._wanted.pop())
             elif due is None:
-                await self._sleep()
+                await self._bell.sleep()
             elif due[1] > now_s:
-                await self._sleep(due[1] - now_s)
+                await self._bell.sleep(due[1] - now_s)
             else:
                 await self._look(due[0])
 
@@ -317,7 +294,7 @@ class Actor:
                 if todo.thing.id in self._out and todo.thing.id not in seen:
                     self._move(todo, EVERYWHERE)
         self._looking.end(look, settled)
-        self._ring()
+        self._bell.ring()
 
     async def _seen(self, page: int) -> tuple[dict[str, Thing], bool]:
         """The things on a page, or all, by id; and whether none can be missing."""
@@ -417,7 +394,7 @@ class Actor:
         """The action ends without having been waited for."""
         self._sending.pop(todo.thing.id, None)
         self._end_line(self._line(todo, status, reason, None))
-        self._ring()
+        self._bell.ring()
 
     def _line(self, todo: Todo, status: str, reason: str | None, after: str | None) -> ActionLine:
         wall_at = self._clock.wall_at()
@@ -425,13 +402,7 @@ class Actor:
 
     def _close_unended(self, cause: BaseException | None) -> None:
         """Lines for what was stopped; its deeds stay open, so that the next run carries on."""
-        why = f": {cause}" if isinstance(cause, PenstockError) else ""
-        for todo in self._out.values():
-            status = "accepted" if todo.clear else "unknown"
-            self._end_line(self._line(todo, status, f"{_NOT_FINISHED}{why}", None))
-        for todo in self._sending.values():
-            if todo.thing.id not in self._out:
-                status = "unknown" if todo.deed is not None else "failed"
-                self._end_line(self._line(todo, status, f"{_NOT_FINISHED}{why}", None))
-        for todo in self._waiting:
-            self._end_line(self._line(todo, "failed", f"{_NOT_FINISHED}{why}", None))
+        wall_at = self._clock.wall_at()
+        sending = [todo for todo in self._sending.values() if todo.thing.id not in self._out]
+        for todo in (*self._out.values(), *sending, *self._waiting):
+            self._end_line(unfinished(todo, self._course, cause, finished_at=wall_at))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -24,12 +26,40 @@ PARTS_UP_AT_ONCE = 4
 RANGES_AT_ONCE = 8
 
 
-@dataclass(slots=True)
 class Sent:
-    """A name and a digest of which one file is enough: who sends it holds the lock."""
+    """What a run sends where names are not unique: of a name and a digest one file is enough.
 
-    lock: anyio.Lock = field(default_factory=anyio.Lock)
-    file_id: str | None = None
+    Who sends it is alone with it. What was sent is known by a hash, so that very many fit; a lock
+    is there for as long as somebody holds it or waits.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[bytes, str] = {}
+        self._locks: dict[bytes, tuple[anyio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def alone(self, name: str, digest: str) -> AsyncIterator[bytes]:
+        """The key of a name and a digest, held by nobody else."""
+        text = f"{digest} {name}".encode("utf-8", "surrogateescape")
+        key = hashlib.blake2b(text, digest_size=16).digest()
+        lock, users = self._locks.get(key, (anyio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield key
+        finally:
+            lock, users = self._locks.pop(key)
+            if users > 1:
+                self._locks[key] = (lock, users - 1)
+
+    def file_id(self, key: bytes) -> str | None:
+        """The id of the file that was sent."""
+        return self._ids.get(key)
+
+    def note(self, key: bytes, file_id: str | None) -> None:
+        """The file was sent."""
+        if file_id is not None:
+            self._ids[key] = file_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +80,8 @@ class Context:
     parts_up_at_once: int = PARTS_UP_AT_ONCE
     ranges_at_once: int = RANGES_AT_ONCE
     renewals: Renewals = field(default_factory=Renewals)
-    sent: dict[tuple[str, str], Sent] = field(default_factory=dict)
-    """By name and digest, what this run sends where names are not unique."""
+    sent: Sent = field(default_factory=Sent)
+    """What this run sends where names are not unique."""
     files: Gathered = field(default_factory=Gathered)
     """Where small jobs on local files are done."""
     said: set[str] = field(default_factory=set)

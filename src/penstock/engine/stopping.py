@@ -58,16 +58,17 @@ class Limits:
 
 @dataclass(slots=True)
 class Alike:
-    """Counts failures of one kind, until something succeeds.
+    """Counts failures of one kind, until something succeeds. `what` says so in a sentence.
 
     A kind is what an answer said, or that none came, whatever the file: each has had all its tries.
     """
 
+    what: str = "transfers failed alike and none succeeded"
     kinds: Counter[tuple[str, object]] = field(default_factory=Counter)
     succeeded: bool = False
 
     def add(self, error: PenstockError) -> None:
-        """Raises `RunStopped` where the first `ALIKE` transfers failed on one cause."""
+        """Raises `RunStopped` where the first `ALIKE` failed on one cause."""
         if self.succeeded or not isinstance(error, ExchangeError | MetadataRefused):
             return
         kind: tuple[str, object] = (type(error).__name__, None)
@@ -75,6 +76,4 @@ class Alike:
             kind = (str(error.status), error.code)
         self.kinds[kind] += 1
         if self.kinds[kind] >= ALIKE:
-            raise RunStopped(
-                f"the first {ALIKE} transfers failed alike and none succeeded: {error}"
-            ) from error
+            raise RunStopped(f"the first {ALIKE} {self.what}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from penstock.core.actionreport import ActionLine
+from penstock.core.errors import PenstockError
 from penstock.core.units import format_duration
 from penstock.platforms.control import Evidence, Mark, Scope, Sign, Thing
 
@@ -66,6 +67,15 @@ def line_of(
         reason,
         finished_at,
     )
+
+
+def unfinished(
+    todo: Todo, course: Course, cause: BaseException | None, *, finished_at: float
+) -> ActionLine:
+    """The line of an action that was stopped by `cause`: taken, perhaps taken, or never sent."""
+    status = "accepted" if todo.clear else "unknown" if todo.deed is not None else "failed"
+    why = f": {cause}" if isinstance(cause, PenstockError) else ""
+    return line_of(todo, course, status, f"not finished{why}", None, finished_at=finished_at)
 
 
 def verdict(

@@ -53,7 +53,7 @@ from penstock.core.traits import Attaches
 from penstock.core.transfers import Choices, Compare, Ended, OnConflict, UpTransfer
 from penstock.engine import files
 from penstock.engine.attaching import attach, digest_of
-from penstock.engine.context import Context, Sent
+from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.groups import each, task_group
@@ -141,14 +141,14 @@ class UploadRun:
         """
         size = self._transfer.found.size
         ours = await self._digest_first(size)
-        sent = self._context.sent.setdefault((self._name, ours), Sent())
-        async with sent.lock:
-            standing = sent.file_id or await self._standing(namesakes, ours)
+        sent = self._context.sent
+        async with sent.alone(self._name, ours) as key:
+            standing = sent.file_id(key) or await self._standing(namesakes, ours)
             if standing is None:
                 if not resuming:
                     await self._abandon_old()
                 ended = await self._send_or_begin_anew(size)
-                sent.file_id = ended.id
+                sent.note(key, ended.id)
                 return ended
         return await self._same(standing, size, "platform-digest", self._whole)
 
