@@ -12,12 +12,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import anyio
-
 from penstock.config import Token
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Credentials, Exchange
 from penstock.engine.limiter import Limiter
+from penstock.engine.permits import Permits
 from penstock.engine.slots import MemorySlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.sevenbridges import SevenBridges as Platform
@@ -102,7 +101,7 @@ class World:
     limiter: Limiter
     transport: Transport
     credentials: Credentials
-    permits: anyio.CapacityLimiter
+    permits: Permits
     clock: Clock
 
 
@@ -144,7 +143,7 @@ async def composed(
 
     platform, clock = Platform(sim.endpoint), Clock.running()
     held = Token(token or sim.token)
-    bodies = anyio.CapacityLimiter(permits)
+    bodies = Permits.fixed(permits)
     async with (
         Transport(stall_timeout_s=stall_timeout_s) as transport,
         Limiter(

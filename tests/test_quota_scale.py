@@ -17,6 +17,7 @@ from penstock.config import Token
 from penstock.core.model import Flow, Request, Response
 from penstock.engine.exchange import Credentials, Exchange
 from penstock.engine.limiter import Limiter
+from penstock.engine.permits import Permits
 from penstock.engine.slots import MemorySlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.sevenbridges import SevenBridges as Platform
@@ -107,7 +108,7 @@ def test_ten_thousand_requests_through_sockets_are_never_refused() -> None:
                     credentials=Credentials("sim", token, nobody),
                     limiter=limiter,
                     transport=transport,
-                    permits=anyio.CapacityLimiter(AT_ONCE),
+                    permits=Permits.fixed(AT_ONCE),
                     clock=clock,
                 )
 

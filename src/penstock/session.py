@@ -18,12 +18,16 @@ import anyio
 from penstock.config import Profile, Settings, Token
 from penstock.core.errors import PenstockError, ProfileError, TokenRefused
 from penstock.core.events import Event, Note, QuotaWait
+from penstock.core.traits import Traits
+from penstock.core.width import Width
+from penstock.engine import permits
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import TRIES, Credentials, Exchange, refused_sentence
 from penstock.engine.files import hop
 from penstock.engine.ledger import Ledger
 from penstock.engine.limiter import Limiter
 from penstock.engine.pacing import Pacer
+from penstock.engine.permits import Permits
 from penstock.engine.reaching import proxy_for, trusting
 from penstock.engine.slots import SlotStore
 from penstock.engine.transport import Transport
@@ -37,11 +41,6 @@ from penstock.quotas import Quotas, key_for, open_store
 
 # A token that ends within this time is warned of: long runs go on for days.
 SOON_DAYS = 3
-
-# Bodies in flight over all files. A guess that fills a long pipe without straining a laptop.
-BODIES_AT_ONCE = 16
-# What no command asks for by mistake, where a platform names no number of its own.
-MOST_BODIES = 10_000
 
 # What a profile's `platform` means here: made from its endpoint and its settings, which are the
 # platform's own. A platform is added by a line.
@@ -146,11 +145,10 @@ async def open_session(
             raise TokenRefused(remembered_sentence(profile.name))
         quota, window_s = profile.quota or (traits.quota, traits.window_s)
         key, window_of = key_for(platform.endpoint, profile, token.fingerprint())
-        bodies = min(concurrency or BODIES_AT_ONCE, traits.bodies_at_once or MOST_BODIES)
-        permits = anyio.CapacityLimiter(bodies)
+        bodies = Permits(width_for(concurrency, traits, clock), clock.now_s)
         async with (
             Transport(
-                connections=max(100, 4 * bodies),
+                connections=max(100, 4 * bodies.width.most),
                 pacer=Pacer(bwlimit, clock.now_s) if bwlimit is not None else None,
                 tls=await hop(trusting, profile.network),
                 proxy=partial(proxy_for, profile.network),
@@ -176,7 +174,7 @@ async def open_session(
                 credentials=Credentials(profile.name, token, reread),
                 limiter=limiter,
                 transport=transport,
-                permits=permits,
+                permits=bodies,
                 clock=clock,
                 tries=(retries + 1) if retries is not None else TRIES,
                 tell=lambda text: emit(Note(text)),
@@ -186,6 +184,15 @@ async def open_session(
         if owned:
             with anyio.CancelScope(shield=True):
                 await used.aclose()
+
+
+def width_for(concurrency: int | None, traits: Traits, clock: Clock) -> Width:
+    """Bodies in flight: what is asked for, else what finds its level, as the platform bears it."""
+    if concurrency is not None:
+        fixed = min(concurrency, traits.bodies_at_once or concurrency)
+        return Width(least=fixed, most=fixed, begin=fixed, now_s=clock.now_s())
+    most = min(permits.MOST, traits.bodies_at_once or permits.MOST)
+    return Width(least=permits.LEAST, most=most, begin=permits.BEGIN, now_s=clock.now_s())
 
 
 def _expiry(profile: Profile, clock: Clock) -> list[str]:

@@ -78,18 +78,18 @@ async def test_a_body_takes_its_permit_before_its_slot(compose: Compose, tmp_pat
         body = (FileSlice(str(tmp_path / "f"), 0, 3),)
         request = Request("POST", f"{world.sim.endpoint}/user", body=body)
         before = world.limiter.seen().in_flight
-        async with world.permits:
+        async with world.permits.body(comes=False):
             waiting = asyncio.ensure_future(world.exchange.run(ask(request)))
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert world.permits.statistics().tasks_waiting == 1
+            assert world.permits.waiting == 1
             assert (world.limiter.seen().in_flight, world.limiter.seen().waiting) == (before, 0)
         with pytest.raises(Refused):
             await waiting
 
 
 async def test_a_request_without_a_body_needs_no_permit(compose: Compose) -> None:
-    async with compose(permits=1) as world, world.permits:
+    async with compose(permits=1) as world, world.permits.body(comes=False):
         with anyio.fail_after(2.0):
             assert (await world.exchange.run(ask(user(world)))).status == 200
 

@@ -25,6 +25,7 @@ from penstock.core.model import Completed, Flow, Part, Place, Receipt, Request, 
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Credentials, Exchange
 from penstock.engine.limiter import Limiter
+from penstock.engine.permits import Permits
 from penstock.engine.slots import MemorySlotStore
 from penstock.engine.transport import Transport
 from penstock.platforms.datameta import MD5_OF_NOTHING, DataMeta
@@ -59,7 +60,7 @@ async def asking(endpoint: str, token: str) -> AsyncIterator[Exchange]:
             credentials=Credentials("datameta", held, none),
             limiter=limiter,
             transport=transport,
-            permits=anyio.CapacityLimiter(4),
+            permits=Permits.fixed(4),
             clock=clock,
             pause=lambda _: 0.0,
         )

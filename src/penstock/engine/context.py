@@ -20,8 +20,8 @@ from penstock.engine.leases import Renewals
 from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
 
-# Parts of one file in flight: enough to fill a long pipe, few enough that a kill costs little.
-# Parts go up in 64 MiB and more, ranges come down in 8 to 64.
+# Parts of one file in flight, at least; as many as the width says where that is more. Those that
+# wait for a permit cost nothing. Parts go up in 64 MiB and more, ranges come down in 8 to 64.
 PARTS_UP_AT_ONCE = 4
 RANGES_AT_ONCE = 8
 
@@ -77,8 +77,6 @@ class Context:
     """When the run began to look at its destination, by our own clock."""
     folders: Folders | None = None
     """Where the run sends to; None where it fetches."""
-    parts_up_at_once: int = PARTS_UP_AT_ONCE
-    ranges_at_once: int = RANGES_AT_ONCE
     renewals: Renewals = field(default_factory=Renewals)
     sent: Sent = field(default_factory=Sent)
     """What this run sends where names are not unique."""
@@ -86,6 +84,16 @@ class Context:
     """Where small jobs on local files are done."""
     said: set[str] = field(default_factory=set)
     """Notes that were told, each once."""
+
+    @property
+    def parts_up_at_once(self) -> int:
+        """Parts of one file in flight on the way up. All the bodies there are may be one file's."""
+        return max(PARTS_UP_AT_ONCE, self.exchange.permits.width.width // 2)
+
+    @property
+    def ranges_at_once(self) -> int:
+        """Ranges of one file in flight on the way down."""
+        return max(RANGES_AT_ONCE, self.exchange.permits.width.width)
 
     def say_once(self, message: str) -> None:
         """A note, unless this run has told it."""

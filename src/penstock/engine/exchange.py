@@ -40,6 +40,7 @@ from penstock.engine.coming import GOT_ON, Coming
 from penstock.engine.files import Beside
 from penstock.engine.limiter import Limiter
 from penstock.engine.outages import Outages
+from penstock.engine.permits import Permits
 from penstock.engine.signing import Keys, origin
 from penstock.engine.transport import Progress, Transport
 from penstock.platforms.base import Platform
@@ -59,6 +60,8 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 
 _UNAUTHORISED = 401
+# Answers to a body by which a server may mean that too many are in flight.
+_TOO_MUCH = frozenset((429, 500, 502, 503, 504))
 
 
 @dataclass(slots=True)
@@ -111,7 +114,7 @@ class Exchange:
         credentials: Credentials,
         limiter: Limiter,
         transport: Transport,
-        permits: anyio.CapacityLimiter,
+        permits: Permits,
         clock: Clock,
         tries: int = TRIES,
         pause: Callable[[int], float] | None = None,
@@ -121,7 +124,7 @@ class Exchange:
         self.limiter = limiter
         self._credentials = credentials
         self._transport = transport
-        self._permits = permits
+        self.permits = permits
         self._clock = clock
         self._tries = tries
         self._pause = pause or _full_jitter
@@ -280,8 +283,10 @@ class Exchange:
         """An accepted answer to one send, admitted and signed; everything else is raised."""
         request = coming.rest()
         async with AsyncExitStack() as held:
+            body = None
             if request.carries_body:
-                await held.enter_async_context(self._permits)
+                comes = request.sink is not None
+                body = await held.enter_async_context(self.permits.body(comes=comes))
             slot = None
             if request.cost:
                 slot = held.enter_context(await self.limiter.admit(request.rank))
@@ -301,6 +306,8 @@ class Exchange:
                 else:
                     moved.bytes_sent += size
                 progress(size)
+                if body is not None:
+                    body.moved(size)
 
             moments.reached(moments.ASKING, request.shown)
             try:
@@ -313,6 +320,8 @@ class Exchange:
                     landed=coming.landed,
                 )
             except AnswerLost:
+                if body is not None:
+                    body.lost()
                 if slot is not None:
                     slot.lost(unanswered=True, body=request.carries_body)
                 _take_back(moved, progress, coming.gained)
@@ -326,6 +335,8 @@ class Exchange:
                     sums.bytes_sent += moved.bytes_sent
                     sums.bytes_received += moved.bytes_received
             moments.reached(moments.ANSWERED, request.shown, response.status)
+            if body is not None and response.status in _TOO_MUCH:
+                body.lost()
             return await self._judge(request, response, slot, token, moved, progress)
 
     async def _judge(

@@ -33,17 +33,19 @@ from penstock.core.events import (
 )
 from penstock.core.lifecycle import State
 from penstock.core.model import Identity
+from penstock.core.plan import SMALLEST_RANGE, WHOLE_DOWNLOAD
 from penstock.core.report import Line, Summary
 from penstock.core.seen import Seen
 from penstock.core.transfers import DownTransfer, Ended, OnConflict, Transfer, UpTransfer
 from penstock.engine.attaching import Attachments, Waiting
-from penstock.engine.context import Context
+from penstock.engine.context import RANGES_AT_ONCE, Context
 from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
 from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
 from penstock.engine.known import is_sent, is_unchanged, known, metadata_of, proved_rows
 from penstock.engine.ledger import Held, Row
+from penstock.engine.permits import Room
 from penstock.engine.planner import Deliver, Planned, Unmoved
 from penstock.engine.proving import Arrival, Arrivals
 from penstock.engine.stopping import Alike, Limits, Stop, TooManyFailures
@@ -79,6 +81,7 @@ class Scheduler:
         self._stop = stop
         self._limits = limits
         self._worker = worker or self._move_bytes
+        self._room = Room(context.exchange.permits)
         self._alike = Alike()
         self._gave_up = False
         self._files = 0
@@ -257,7 +260,9 @@ class Scheduler:
         while (transfer := await self._queue.get()) is not None:
             if self._stop.asked or self._gave_up:
                 break
-            if not await self._move(transfer):
+            async with self._room.of(_bodies_of(transfer)):
+                is_moved = await self._move(transfer)
+            if not is_moved:
                 self._held.append(transfer)
         if self._queue.empty():
             self._queue.put_nowait(None)  # For the other workers.
@@ -462,6 +467,12 @@ class Scheduler:
         self._summary.add(line)
         self._write(line)
         self._context.emit(TransferEnded(line))
+
+
+def _bodies_of(transfer: Transfer) -> int:
+    """Bodies of one file that may be in flight at once, as far as its size tells."""
+    size = transfer.size or 0
+    return min(-(-size // SMALLEST_RANGE), RANGES_AT_ONCE) if size > WHOLE_DOWNLOAD else 1
 
 
 def error_of(error: PenstockError) -> dict[str, str]:

@@ -16,7 +16,7 @@ from penstock.core.errors import (
 )
 
 # Files under way at once. Small files spend their time waiting for answers, not moving bytes.
-FILES_AT_ONCE = 48
+FILES_AT_ONCE = 96
 # Transfers that must fail alike, with none succeeding, before the cause is taken for a shared one.
 ALIKE = 20
 
