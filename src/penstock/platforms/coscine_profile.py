@@ -113,10 +113,16 @@ def quiet() -> Iterator[Any]:
         log.disabled = before
 
 
-def parse(text: str, kind: str = "turtle") -> Any:  # noqa: ANN401 - an optional package
-    """A graph. Raises `ValueError` where the text is not RDF of that kind."""
+def parse(text: str, kind: str = "turtle", *, usual: bool = False) -> Any:  # noqa: ANN401 - an optional package
+    """A graph, `usual` prefixes bound beside its own.
+
+    Raises `ValueError` where the text is not RDF of that kind.
+    """
     rdf = rdflib_()
-    graph = rdf.Dataset(default_union=True) if kind in {"nquads", "trig"} else rdf.Graph()
+    several = kind in {"nquads", "trig"}
+    # Prefixes that rdflib brings along take longer than a small text: only a profile needs them.
+    bound = "rdflib" if usual else "none"
+    graph = rdf.Dataset(default_union=True) if several else rdf.Graph(bind_namespaces=bound)
     try:
         with warnings.catch_warnings(), quiet():
             # rdflib 7 warns of what its own parsers of datasets do.
@@ -143,7 +149,7 @@ def read_profile(iri: str, turtles: Sequence[str]) -> Profile:
     Raises `ValueError` where a text is no turtle, or no field is found.
     """
     rdf = rdflib_()
-    graph = parse(turtles[0])
+    graph = parse(turtles[0], usual=True)
     for text in turtles[1:]:
         graph += parse(text)
     reader = _Reader(rdf, graph)
