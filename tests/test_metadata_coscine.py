@@ -153,6 +153,20 @@ async def test_refused_metadata_fails_the_file_and_sends_no_content(resource: Re
     assert (await resource.copy(root, resource.remote, metadata=table)).ok
 
 
+async def test_a_refused_correction_is_sent_again_alone(resource: Resource) -> None:
+    root = resource.files("a")
+    rows = f"{HEAD}\na;{{}};Ada;2026-01-01;Informatik\n"
+    await resource.copy(root, resource.remote, metadata=resource.table(rows.format("A")))
+    corrected = resource.table(rows.format("B"))
+    resource.sim.faults.add(Fault(kind="status", path="/metadata/content", status=400))
+    for status, metadata in (("failed", "failed"), ("skipped", "stored")):
+        report = await resource.copy(root, resource.remote, metadata=corrected)
+        (line,) = report.lines()
+        assert (line.status, line.metadata, line.bytes_sent) == (status, metadata, 0)
+    assert resource.calls("POST", "/storage/") == 1
+    assert '"B"' in resource.sim.metadata(resource.id)["a"]
+
+
 async def test_a_resource_that_demands_metadata_says_so_before_anything_moves(
     resource: Resource,
 ) -> None:

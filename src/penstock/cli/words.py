@@ -150,7 +150,7 @@ def of_plan(plan: Mapping[str, object], profile: str) -> Iterator[str]:
     yield f"to move     {', '.join(moves)}"
     yield f"skipped     {number('skipped'):,} (there already, or left out)"
     if number("failed"):
-        yield f"would fail  {number('failed'):,} (another file is there, or it cannot be read)"
+        yield f"would fail  {number('failed'):,} (conflicts, too large, or cannot be read)"
     parts = []
     if number("proving"):
         parts.append(f"{number('proving'):,} to prove files that are already there")

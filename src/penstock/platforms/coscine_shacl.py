@@ -245,6 +245,7 @@ _SENTENCES = {
     "Datatype": "{0} is no {1}",
     "Class": "{0} is no term of {1}",
     "In": "{0} is not one of the allowed values",
+    "Closed": "the profile has no such field",
     "HasValue": "{1} is to be among its values",
     "MinCount": "at least {1} is needed",
     "MaxCount": "at most {1} may be there",
