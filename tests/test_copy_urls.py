@@ -100,6 +100,11 @@ async def web(tmp_path: Path) -> AsyncIterator[Web]:
 
     app.on_response_prepare.append(made.say)
     app.router.add_get("/moved", moved)
+
+    async def refused(_: server.Request) -> server.Response:
+        raise server.HTTPForbidden
+
+    app.router.add_get("/refused", refused)
     app.router.add_get("/untold/{how}", made.untold)
     app.router.add_get("/round", round_and_round)
     app.router.add_static("/", root)
@@ -282,6 +287,15 @@ async def test_a_server_that_hangs_up_at_an_untold_end_must_be_proved(web: Web) 
     table.write_text(f"source,size\n{url},17\n")
     line = only_line(await web.copy(f"{web.home}/sized/", manifest=table))
     assert (line.error or {})["type"] == "DigestMismatch"
+
+
+async def test_twenty_urls_refused_alike_stop_the_run_with_the_cause_named_once(web: Web) -> None:
+    table = web.home / "urls.csv"
+    table.write_text("source\n" + "".join(f"{web.url}/refused?{n}\n" for n in range(300)))
+    with pytest.raises(penstock.RunStopped, match=r"first 20 .* 403") as stopped:
+        await web.copy(f"{web.home}/to/", manifest=table)
+    assert stopped.value.report.summary.failed >= 20
+    assert len({query for _, query, _ in web.asked}) < 300
 
 
 async def test_redirects_are_followed_and_one_to_nowhere_is_an_error(web: Web) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+import penstock
 from datameta_server import DataMetaServer
 from penstock.config import Token
 from penstock.core.errors import (
@@ -248,6 +249,27 @@ async def test_a_transaction_rolled_back_goes_again_with_fewer_in_flight(tmp_pat
         assert sorted(file.name for file in sim.files().values()) == [
             f"f{number}" for number in range(files)
         ]
+
+
+async def test_twenty_files_refused_alike_stop_the_run_with_the_cause_named_once(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "src"
+    root.mkdir()
+    for number in range(60):
+        (root / f"f{number}").write_bytes(bytes(3000))
+    async with Simulated(DataMetaSettings(largest_body=2000)) as sim:
+        environ = {
+            "HOME": str(tmp_path),
+            "XDG_STATE_HOME": str(tmp_path / "state"),
+            "PENSTOCK_DATAMETA_ENDPOINT": sim.root,
+            "PENSTOCK_DATAMETA_TOKEN": sim.token,
+        }
+        with pytest.raises(
+            penstock.RunStopped, match=r"first 20 .* 413: .* takes no file this large"
+        ):
+            await penstock.copy(f"{root}/", "datameta:", environ=environ)
+        assert len(sim.calls("POST", "/upload/")) < 40
 
 
 async def test_a_refused_key_is_asked_with_once(datameta_server: DataMetaServer) -> None:

@@ -253,6 +253,9 @@ class Scheduler:
                 error=error_of(error) if error is not None else None,
             )
         )
+        if error is not None:
+            # What looking for each file met may be one cause for all: no right, for one.
+            self._alike.add(error)
 
     # -- work --------------------------------------------------------------------------------
 

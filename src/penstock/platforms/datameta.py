@@ -154,6 +154,8 @@ class DataMeta(RecordFlows):
         """
         status = response.status
         what = f"{request.shown} was refused with {status}" + _said(response.body)
+        if status == 413:  # noqa: PLR2004 - [SRV]: waitress, max_request_body_size
+            what += ": the server takes no file this large (its operator can allow it)"
         if request.auth == NO_AUTH and status == 404 and request.method == "GET":  # noqa: PLR2004
             return LeaseExpired(f"{request.shown}: the download URL is no longer accepted")
         own = response.headers.get("content-type", "").startswith("text/plain")
