@@ -26,11 +26,13 @@ from penstock.core.errors import (
     TokenRefused,
 )
 from penstock.core.model import NO_AUTH, FileSlice, Flow, Head, Repeat, Request, Response
-from penstock.engine.exchange import MOST_QUOTA_REFUSALS, Tally
+from penstock.engine.exchange import MOST_ANSWERS, MOST_QUOTA_REFUSALS, Tally
 from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
 
 if TYPE_CHECKING:
     from composing import Compose, Raw, World
+
+ANY = frozenset(range(200, 600))
 
 
 def ask(request: Request) -> Flow[Response]:
@@ -268,6 +270,17 @@ async def test_no_progress_is_told_where_nothing_moved(compose: Compose) -> None
         world.sim.faults.add(Fault(kind="status", status=500))
         await world.exchange.run(ask(user(world)), progress=moved.append)
         assert moved == []
+
+
+async def test_a_flow_that_is_led_round_in_a_circle_ends(compose: Compose) -> None:
+    def round_and_round(world: World) -> Flow[None]:
+        while True:
+            yield Request("GET", f"{world.sim.storage.url}/x", cost=0, auth=NO_AUTH, accept=ANY)
+
+    async with compose() as world:
+        with pytest.raises(AnswerUnusable, match="led to no end"):
+            await world.exchange.run(round_and_round(world))
+        assert len(world.sim.log) == MOST_ANSWERS
 
 
 # -- tokens --------------------------------------------------------------------------------

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from penstock.core.errors import LocationError, Refused, SourceMissing, SourceUnreadable
+from penstock.core.errors import (
+    AnswerUnusable,
+    LocationError,
+    Refused,
+    SourceMissing,
+    SourceUnreadable,
+)
 from penstock.core.events import Event, Note
 from penstock.core.model import Flow, Page, Place, RemoteFile, Request, Response
 from penstock.engine import survey
 from penstock.engine.ledger import Ledger
 from penstock.engine.survey import LocalFile, Surveyor, local_file, no_such_place, take, walk_local
+from penstock.simulators import Fault
 
 if TYPE_CHECKING:
     from composing import Compose, World
@@ -53,6 +60,22 @@ def meddling(world: World, then: Callable[[int], None]) -> Iterator[None]:
     world.sim.on_request = meddle
     yield
     world.sim.on_request = None
+
+
+async def test_a_listing_without_an_end_is_given_up(compose: Compose) -> None:
+    item = {"id": "5f", "name": "a", "type": "file", "size": 1}
+    endless = Fault(
+        kind="status",
+        status=200,
+        body=json.dumps({"items": [item]}).encode(),
+        headers={"X-Total-Matching-Query": "9" * 15},
+        times=None,
+    )
+    async with compose() as world:
+        world.sim.faults.add(endless)
+        with pytest.raises(AnswerUnusable, match="has no end"):
+            await names_of(surveyor(world), root(world))
+        assert len(world.sim.calls()) == 1 + survey.MOST_BARREN
 
 
 async def names_of(finder: Surveyor, place: Place) -> list[str]:

@@ -91,10 +91,18 @@ def _status(folder: Path, run: Run, whole: bool) -> RunStatus:  # noqa: FBT001
 def lines_of(path: Path) -> Iterator[Line | ActionLine]:
     """A report's lines, one at a time; a last one that was cut off is left out. Blocks."""
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        for text in file:
-            if text.endswith("\n"):
+        for number, text in enumerate(file, start=1):
+            if not text.endswith("\n"):
+                continue
+            try:
                 fields = json.loads(text)
-                yield ActionLine(**fields) if "action" in fields else Line(**fields)
+                line = ActionLine(**fields) if "action" in fields else Line(**fields)
+                known = isinstance(line, ActionLine) or isinstance(line.digests, dict)
+            except (ValueError, TypeError, RecursionError):
+                known = False
+            if not known:
+                raise UsageError(f"{path}, line {number}: no line of a report; was it changed?")
+            yield line
 
 
 def as_checksums(lines: Iterable[Line | ActionLine], name: str) -> Iterator[str]:

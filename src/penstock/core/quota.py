@@ -117,7 +117,12 @@ class Standing:
     @classmethod
     def loads(cls, text: str) -> Standing:
         """From text; a text of another version is as good as none."""
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            return cls()
+        if not isinstance(values, list) or not all(map(_is_kept_so, values, _FIELDS)):
+            return cls()
         if len(values) != len(_FIELDS):
             return cls()
         standing = cls(*values)
@@ -438,3 +443,14 @@ def _flight_unproved(terms: Terms) -> int:
 
 
 _FIELDS = tuple(one.name for one in fields(Standing))
+_FRESH = Standing()
+
+
+def _is_kept_so(value: object, name: str) -> bool:
+    """Whether a field is kept as a value of that type."""
+    usual = getattr(_FRESH, name)
+    if name == "runs":
+        return isinstance(value, dict) and all(isinstance(run, list) for run in value.values())
+    if isinstance(usual, str):
+        return isinstance(value, str)
+    return isinstance(value, int) or (usual is None and value is None)

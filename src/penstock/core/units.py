@@ -113,6 +113,17 @@ def parse_quota(text: str) -> tuple[int, float]:
     return requests, window_s
 
 
+# Digits of more would be no count of anything, and `int` refuses them at some length.
+_LONGEST_NUMBER = 18
+
+
+def whole_number(text: str | None) -> int | None:
+    """The number in a foreign header field; None for what is no plain number, as `²` or `-1`."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+        return None
+    return int(text)
+
+
 def format_size(size: int) -> str:
     """A size for people, in powers of 1024: `0 B`, `1.0 KiB`, `20.0 MiB`."""
     if abs(size) < 1024:  # noqa: PLR2004 - below one KiB

@@ -50,6 +50,8 @@ T = TypeVar("T")
 
 # Tries of one request. With full jitter up to a minute apart they span some minutes of trouble.
 TRIES = 6
+# Answers one flow may take: a server whose pages lead round in a circle ends nothing else.
+MOST_ANSWERS = 1000
 # A key that is refused this often although the limiter waited is not ours to spend.
 MOST_QUOTA_REFUSALS = 50
 # Repeats a run may have beyond what its answers win it, so that trouble everywhere ends soon: an
@@ -176,13 +178,14 @@ class Exchange:
         tally = tally if tally is not None else Tally()
         try:
             request = next(flow)
-            while True:
+            for _ in range(MOST_ANSWERS):
                 try:
                     response = await self._request(request, tally, progress, beside)
                 except (ExchangeError, RemoteChanged) as error:
                     request = flow.throw(error)
                 else:
                     request = flow.send(response)
+            raise AnswerUnusable(f"{request.shown}: {MOST_ANSWERS} answers led to no end")
         except StopIteration as stop:
             result: T = stop.value
             return result

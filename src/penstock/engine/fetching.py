@@ -31,6 +31,7 @@ from penstock.core.model import (
     validator_of,
 )
 from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
+from penstock.core.units import whole_number
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.files import STATED, Beside, hop
@@ -118,7 +119,7 @@ class Fetching:
         self._takes_ranges = answer.status != _WHOLE
         if answer.status == _WHOLE:
             total = answer.headers.get("content-length", "")
-        return int(total) if total.isdigit() else None
+        return whole_number(total)
 
     async def fetch(self, partial: Partial, size: int | None, *, fresh: bool) -> Fetched:
         """The whole file in the partial, flushed, with its digests; from receipts if they hold.

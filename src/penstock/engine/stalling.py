@@ -13,6 +13,11 @@ from penstock.core.model import KIB
 LEAST_BYTES = 64 * KIB
 
 
+def longest_s(size: int, window_s: float | None) -> float | None:
+    """How long a whole body may take that moves no faster than it must, and stalls once."""
+    return None if window_s is None else window_s * (1 + size / LEAST_BYTES)
+
+
 class Watch:
     """Counts what one stream brings, over one window after another."""
 

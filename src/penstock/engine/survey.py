@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from penstock.core.errors import LocationError, PenstockError, Refused, SourceMissing
+from penstock.core.errors import (
+    AnswerUnusable,
+    LocationError,
+    PenstockError,
+    Refused,
+    SourceMissing,
+)
 from penstock.core.events import Event, Note
 from penstock.core.model import Fingerprint, Found, Place, RemoteFile, RemoteFolder
 from penstock.core.names import is_part_file
@@ -30,6 +36,8 @@ from penstock.platforms.handing import HandsOver
 
 # Listings of one folder before its size is taken as it is.
 LISTINGS = 3
+# Pages in a row that bring nothing new: a listing shifts by a few files, not by pages of them.
+MOST_BARREN = 20
 # Folders listed at once: enough to hide the round trip, few enough that files get slots too.
 FOLDERS_AT_ONCE = 4
 
@@ -258,15 +266,23 @@ class Surveyor:
             totals: set[int] = set()
             left_out = 0
             cursor: str | None = None
+            barren = 0
             while True:
                 page = await self._exchange.run(self._exchange.platform.list_page(place, cursor))
                 self.pages += 1
+                known = len(ids)
                 if ids is not seen:
                     for file in page.files:
                         ids.add(file.id)
                     for folder in page.folders:
                         ids.add(folder.id)
                 left_out += page.left_out
+                barren = barren + 1 if len(ids) == known and not page.left_out else 0
+                if barren >= MOST_BARREN and page.next is not None:
+                    raise AnswerUnusable(
+                        f"the listing of {place.container}/{place.path} has no end: "
+                        f"{MOST_BARREN} pages brought nothing that was not on those before"
+                    )
                 if page.total is not None:
                     totals.add(page.total)
                 files = [file for file in page.files if seen.add(file.id)]

@@ -46,9 +46,10 @@ from penstock.core.model import (
     validator_field,
     validator_of,
 )
+from penstock.core.units import whole_number
 from penstock.engine.files import Beside, Digests, SliceWriter, reading, stated_too
 from penstock.engine.pacing import Pacer
-from penstock.engine.stalling import Stride, Watch
+from penstock.engine.stalling import Stride, Watch, longest_s
 from penstock.engine.taking import Buffers, Taken, takeable
 
 CONNECT_TIMEOUT_S = 30.0
@@ -64,7 +65,7 @@ LARGEST_ANSWER = 32 * MIB
 WRITE_SIZE = MIB
 
 _WITH_BYTES = frozenset((200, 206))
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z")
 
 Progress = Callable[[int], None]
 
@@ -321,18 +322,19 @@ class Transport:
         progress: Progress,
     ) -> bytes:
         """A file's bytes in memory; none of a body without a sink that is longer, or may be."""
-        length = head.get("content-length", "")
+        length = whole_number(head.get("content-length"))
         if request.sink is None:
             most = request.held or 0
             encoded = head.get("content-encoding", "identity") not in {"identity", ""}
-            if encoded or not length.isdigit() or int(length) > most:
+            if encoded or length is None or length > most:
                 answer.close()
                 return b""
         else:
             check_head(request, answer.status, head)
             most = request.sink.length
-        if self._pacer is None and length.isdigit() and int(length) <= most:
-            content = await answer.read()
+        if self._pacer is None and length is not None and length <= most:
+            async with asyncio.timeout(longest_s(length, self._timeout.sock_read)):
+                content = await answer.read()
         else:
             content = await self._read_paced(answer, request, most)
         if request.sink is not None and len(content) != most:
@@ -510,8 +512,8 @@ def _check_extent(request: Request, wanted: Head, status: int, headers: Headers)
         if wanted.validator is not None and validator is None:
             raise RemoteChanged(f"{what}: the file changed while it was fetched")
         raise AnswerUnusable(f"{what}: the storage sent the whole file where a range was asked for")
-    length = headers.get("content-length")
-    if length is not None and length.isdigit() and int(length) != wanted.length:
+    length = whole_number(headers.get("content-length"))
+    if length is not None and length != wanted.length:
         if whole and status == 200:  # noqa: PLR2004
             raise RemoteChanged(f"{what}: the file has {length} bytes, not {wanted.length}")
         raise AnswerUnusable(f"{what} announces {length} bytes in place of {wanted.length}")

@@ -66,8 +66,10 @@ def begins_again(make: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
                     raise
                 failed = error
                 if again == BEGINNINGS - 1:
-                    said = f"{error} (asked {BEGINNINGS} times)"
-                    raise AnswerUnusable(said) from error
+                    told = AnswerUnusable(f"{error} (asked {BEGINNINGS} times)")
+                    # A flow that this one is part of does not begin again because of it.
+                    told.effect = Effect.FAIL_TRANSFER
+                    raise told from error
             finally:
                 inner.close()
         raise AssertionError("the last beginning returns or raises")

@@ -53,6 +53,7 @@ from penstock.core.model import (
 from penstock.core.proof import TagKind, read_tag
 from penstock.core.times import url_expires_at, when
 from penstock.core.traits import Attaches, Traits
+from penstock.core.units import whole_number
 from penstock.platforms.base import (
     TRANSIENT,
     JsonObject,
@@ -96,7 +97,6 @@ LONGEST_NAME = 255
 
 _FIELDS = "id,name,type,size,modified_on"
 _HOW_OFTEN_TO_ASK = 3
-_LONGEST_NUMBER = 18  # digits: more would be no count of anything
 
 # Meaning of the platform's own codes, which decide before the HTTP status does.
 # Source: [REF] "API status codes"; 5xxx and 8xxx from the R client's table.
@@ -250,7 +250,7 @@ class SevenBridges:
         if unsized:
             sizes = yield from self.describe(unsized)
             files = [sizes.get(file.id, file) if file.size is None else file for file in files]
-        total = _whole(response.headers.get("X-Total-Matching-Query"))
+        total = whole_number(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return Page(
             tuple(files), folders, str(offset + len(items)) if more and items else None, total
@@ -282,7 +282,7 @@ class SevenBridges:
         response = yield self._api("GET", "/projects", query)
         items = list(JsonObject.of(response, "project listing").objects("items"))
         folders = tuple(RemoteFolder(item.text("id"), item.text("id"), "project") for item in items)
-        total = _whole(response.headers.get("X-Total-Matching-Query"))
+        total = whole_number(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return Page((), folders, str(offset + len(items)) if more and items else None, total)
 
@@ -526,7 +526,7 @@ class SevenBridges:
         response = yield self._api("GET", "/upload/multipart", query)
         items = list(JsonObject.of(response, "upload listing").objects("items"))
         found = tuple(_open_upload(item) for item in items)
-        total = _whole(response.headers.get("X-Total-Matching-Query"))
+        total = whole_number(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return found, str(offset + len(items)) if more and items else None
 
@@ -569,7 +569,7 @@ class SevenBridges:
         ]
         response = yield self._api("GET", "/files", query)
         items = list(JsonObject.of(response, "file listing").objects("items"))
-        total = _whole(response.headers.get("X-Total-Matching-Query"))
+        total = whole_number(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return StoredPage(
             tuple(
@@ -664,14 +664,6 @@ def _pairs(value: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - foreign
 def _codes(value: Any) -> frozenset[int]:  # noqa: ANN401 - foreign JSON
     codes = [c for c in value if isinstance(c, int)] if isinstance(value, list) else []
     return frozenset(codes or (200, 201, 204))
-
-
-def _whole(text: str | None) -> int | None:
-    return (
-        int(text)
-        if text is not None and text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
-        else None
-    )
 
 
 def _taken(name: str, refused: Refused) -> Conflict:

@@ -38,6 +38,7 @@ from penstock.core.model import (
     Response,
 )
 from penstock.core.traits import Traits
+from penstock.core.units import whole_number
 from penstock.platforms.base import (
     TRANSIENT,
     DownloadOnly,
@@ -241,7 +242,7 @@ def _size(head: Response) -> int | None:
     text = head.headers.get("content-length", "")
     if head.status in {206, 416}:
         text = head.headers.get("content-range", "").rpartition("/")[2]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None  # noqa: PLR2004
+    return whole_number(text)
 
 
 def _when(headers: Headers) -> str | None:
