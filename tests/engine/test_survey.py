@@ -62,6 +62,13 @@ def meddling(world: World, then: Callable[[int], None]) -> Iterator[None]:
     world.sim.on_request = None
 
 
+async def test_a_listing_of_many_pages_has_an_end(compose: Compose) -> None:
+    async with compose(quota=2000) as world:
+        fill(world, (survey.MOST_BARREN + 3) * 100)
+        found = await names_of(surveyor(world), root(world))
+        assert len(found) == (survey.MOST_BARREN + 3) * 100
+
+
 async def test_a_listing_without_an_end_is_given_up(compose: Compose) -> None:
     item = {"id": "5f", "name": "a", "type": "file", "size": 1}
     endless = Fault(

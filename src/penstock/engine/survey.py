@@ -277,16 +277,16 @@ class Surveyor:
                     for folder in page.folders:
                         ids.add(folder.id)
                 left_out += page.left_out
+                if page.total is not None:
+                    totals.add(page.total)
+                files = [file for file in page.files if seen.add(file.id)]
+                folders = [folder for folder in page.folders if seen.add(folder.id)]
                 barren = barren + 1 if len(ids) == known and not page.left_out else 0
                 if barren >= MOST_BARREN and page.next is not None:
                     raise AnswerUnusable(
                         f"the listing of {place.container}/{place.path} has no end: "
                         f"{MOST_BARREN} pages brought nothing that was not on those before"
                     )
-                if page.total is not None:
-                    totals.add(page.total)
-                files = [file for file in page.files if seen.add(file.id)]
-                folders = [folder for folder in page.folders if seen.add(folder.id)]
                 if files or folders:
                     yield files, folders
                 cursor = page.next
