@@ -298,6 +298,16 @@ async def test_twenty_urls_refused_alike_stop_the_run_with_the_cause_named_once(
     assert len({query for _, query, _ in web.asked}) < 300
 
 
+async def test_a_url_is_listed_as_the_one_file_it_names(web: Web) -> None:
+    url = f"{web.url}/small%20file.bin"
+    (entry,) = await penstock.list_(f"{url}?key=secret", environ=web.environ)
+    assert (entry.kind, entry.name, entry.size) == ("file", "small file.bin", len(SMALL))
+    assert entry.location.startswith(url)
+    assert "secret" not in entry.location
+    with pytest.raises(LocationError, match="not there"):
+        await penstock.list_(f"{web.url}/nothing", environ=web.environ)
+
+
 async def test_redirects_are_followed_and_one_to_nowhere_is_an_error(web: Web) -> None:
     report = await web.copy(f"{web.url}/moved?to=/large.bin", web.home / "here.bin")
     assert report.exit_code == 0

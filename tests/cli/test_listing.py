@@ -4,6 +4,9 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
+from penstock.api.listing import Entry
+from penstock.cli.listing import as_line
+
 if TYPE_CHECKING:
     from serving import Served, Shell
 
@@ -68,3 +71,10 @@ def test_a_host_that_is_not_there_is_exit_3(shell: Shell) -> None:
     assert ended.returncode == 3
     assert json.loads(ended.stdout)["verified"] == 0
     assert ended.stderr.splitlines()[-1].startswith("penstock: ")
+
+
+def test_on_a_screen_a_file_shows_its_name_where_its_location_does_not() -> None:
+    by_id = Entry("file", "datameta:3470c67d", "f1.bin", "3470c67d", 5, None)
+    assert as_line(by_id).endswith("datameta:3470c67d  # f1.bin")
+    by_path = Entry("folder", "coscine:p/r/f1/", "f1", "x", None, None)
+    assert as_line(by_path).endswith("coscine:p/r/f1/")

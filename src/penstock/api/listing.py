@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from penstock.api.opening import folders_of, prepared, settings_of
+from penstock.config import WEB
 from penstock.core.errors import (
     LocationError,
     Refused,
     UsageError,
 )
 from penstock.core.events import Event
-from penstock.core.locations import Local, Remote, escape
+from penstock.core.locations import Local, Url, escape
 from penstock.core.model import Page, Place, RemoteFolder
 from penstock.engine.clock import Clock
 from penstock.engine.survey import Surveyor, no_such_place
@@ -66,13 +67,13 @@ async def list_(
     environ = os.environ if environ is None else environ
     settings = settings_of(config, environ)
     where = read_location(location, settings)
-    if not isinstance(where, Remote):
-        raise UsageError(f"{location} is a local path; list takes PROFILE:PATH")
+    if isinstance(where, Local):
+        raise UsageError(f"{location} is a local path; list takes PROFILE:PATH, or a URL")
     quotas = read_quotas(quota_share, quota_store, quota_fallback)
     entries: list[Entry] = []
     take = on_entry or entries.append
     folders, clock, emit = folders_of(state, environ), Clock.running(), on_event or (lambda _: None)
-    job = Job((where,), Local("."), where.profile)
+    job = Job((where,), Local("."), WEB.name if isinstance(where, Url) else where.profile)
     async with prepared(
         job,
         settings,
@@ -83,6 +84,9 @@ async def list_(
         retries=None,
         quotas=quotas,
     ) as (session, _, surveyor):
+        if isinstance(where, Url):
+            take(await _file_at(surveyor, session, where))
+            return entries
         above = [name for name in where.path.split("/") if name]
         if where.id is None and len(above) < session.exchange.platform.traits.container_levels:
             inside = "/".join(above)
@@ -101,6 +105,15 @@ async def list_(
             return entries
         await _list_folder(surveyor, found.place, base, take, recursive=recursive)
     return entries
+
+
+async def _file_at(surveyor: Surveyor, session: Session, where: Url) -> Entry:
+    """The one file a URL names; its query, which may be a credential, is not shown."""
+    place = session.exchange.platform.place(path_of(where))
+    file = (await surveyor.find(place)).file
+    if file is None:
+        raise LocationError(f"{where.redacted} is not there")
+    return Entry("file", where.redacted, file.name, None, file.size, file.modified)
 
 
 async def _list_containers(

@@ -117,7 +117,8 @@ def as_line(entry: Entry) -> str:
     at = when(entry.modified)
     modified = terminal.local_time(at) if at is not None else "-"
     where = pasteable(entry)
-    said = [] if where == entry.location else [terminal.safe_line(entry.name)]
+    says_it = where == entry.location and where.rstrip("/").endswith(entry.name)
+    said = [] if says_it else [terminal.safe_line(entry.name)]
     said += _about(entry)
     name = f"  # {', '.join(said)}" if said else ""
     columns = f"{entry.kind:<{_KIND}}  {size:>{_SIZE}}  {modified:<{_TIME}}"
