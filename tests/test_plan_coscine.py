@@ -101,3 +101,32 @@ async def test_a_few_files_in_a_huge_folder_are_proved_by_the_pages_that_can_hol
     listed = [c for c in place.sim.calls("GET", "/storage") if "Prefix=d%2F" in c.path]
     assert planned == spent
     assert len(listed) <= 2 * 20 + 3
+
+
+async def test_where_beginnings_show_nothing_the_whole_folder_proves(
+    make: Callable[..., Any],
+) -> None:
+    place = await make(prefix="exact")
+    for number in range(400):
+        place.sim.add_file(f"d/f{number:04}", b"x")
+    root = place.tree({"d/f0100b": b"1", "d/f0100c": b"2"})
+    report = await place.copy(f"{root}/", f"{place.remote}/")
+    assert (report.summary.verified, report.exit_code) == (2, 0)
+
+
+async def test_whatever_is_sent_and_however_spends_what_was_planned(
+    make: Callable[..., Any],
+) -> None:
+    place = await make()
+    root = place.tree({"a": b"1", "d/b": b"2"})
+    await place.copy(f"{root}/", f"{place.remote}/n/")
+    for content, on_conflict in (b"11", "overwrite"), (b"111", "rename"), (b"1111", "skip"):
+        (root / "a").write_bytes(content)
+        planned, spent = await both(
+            place, f"{root}/", f"{place.remote}/n/", on_conflict=on_conflict
+        )
+        assert planned == spent
+    rows = place.home / "rows.csv"
+    rows.write_text(f"source,destination\n{root}/a,x/y/a\n{root}/d/b,x/b\n")
+    planned, spent = await both(place, f"{place.remote}/", manifest=rows)
+    assert planned == spent

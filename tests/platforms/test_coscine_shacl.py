@@ -35,6 +35,7 @@ PROFILE = f"""{HEAD}
   [ sh:path ex:link ; sh:name "Link"@en ; sh:nodeKind sh:IRI ],
   [ sh:path ex:code ; sh:name "Code"@en ; sh:xone ( [ sh:maxLength 3 ] [ sh:pattern "^X" ] ) ],
   [ sh:path ex:mode ; sh:name "Mode"@en ; sh:hasValue "raw" ; sh:minCount 1 ],
+  [ sh:path ex:level ; sh:name "Level"@en ; sh:in ( 1 2 "drei"@de ex:four ) ],
   [ sh:path ex:note ; sh:name "Note"@en ; sh:not [ sh:pattern "secret" ] ],
   [ sh:path ex:any ; sh:name "Any"@en ; sh:or ( [ sh:class ex:Unread ] [ sh:datatype xsd:date ] ) ],
   [ sh:path ex:kind ; sh:name "Kind"@en ; sh:class <{KIND}> ] .
@@ -76,6 +77,7 @@ def faults(values: dict[str, str], made: CoscineSchema | None = None) -> list[tu
         ("Code", "abcd", "exactly one"),
         ("Mode", "cooked", "raw is to be"),
         ("Note", "a secret", "excludes"),
+        ("Level", "3", "not one of 1, 2, drei"),
     ],
 )
 def test_a_value_that_breaks_its_shape_is_told_with_its_column(
@@ -101,6 +103,9 @@ def test_a_value_that_breaks_its_shape_is_told_with_its_column(
         ("Code", "Xabc", '"Xabc"'),
         ("Note", "all open", '"all open"'),
         ("Any", "whatever the server takes", '"whatever the server takes"'),
+        ("Level", "2", "2"),
+        ("Level", "drei", '"drei"@de'),
+        ("Level", "ex:four", "ex:four"),
         ("Kind", "One", "<http://example.org/k1>"),
     ],
 )

@@ -36,11 +36,15 @@ JUDGED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One allowed value: an IRI or a literal's text, and what it is called, by language."""
+    """One allowed value: an IRI or a literal's text, and what it is called, by language.
+
+    `turtle` is a literal with its type and language, as the profile writes it.
+    """
 
     value: str
     is_iri: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
+    turtle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +232,7 @@ class _Reader:
             highest=self._number(node, "maxInclusive"),
             datatype=self._text(node, "datatype"),
             allowed=tuple(self._listed(listed)) if listed is not None else None,
-            needed=tuple(
-                Term(str(value), isinstance(value, self._rdf.URIRef))
-                for value in self._objects(node, "hasValue")
-            ),
+            needed=tuple(self._term(value) for value in self._objects(node, "hasValue")),
             choices=tuple(dict.fromkeys(self._choices(node, 0))),
             node=inner[0] if inner and not kinds else None,
             shape=node if any(self._objects_of(node, JUDGED)) else None,
@@ -254,7 +255,11 @@ class _Reader:
 
     def _listed(self, head: Any) -> Iterator[Term]:  # noqa: ANN401
         for item in self._graph.items(head):
-            yield Term(str(item), isinstance(item, self._rdf.URIRef))
+            yield self._term(item)
+
+    def _term(self, value: Any) -> Term:  # noqa: ANN401
+        is_iri = isinstance(value, self._rdf.URIRef)
+        return Term(str(value), is_iri, turtle="" if is_iri else value.n3())
 
     def _objects(self, node: Any, name: str) -> Iterator[Any]:  # noqa: ANN401
         yield from self._graph.objects(node, self._rdf.URIRef(SH + name))

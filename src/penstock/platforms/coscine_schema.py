@@ -213,6 +213,7 @@ class CoscineSchema:
             term, why = self._read(one, text)
             self._cells[(one.key, text)] = (term, why)
             free = one.vocabulary is None and one.allowed is None and one.datatype is None
+            free = free and text not in {needed.value for needed in one.needed}
             found = self._alternatives(one, text) if free else [term] if why is None else []
             readings.append(found)
             asked += [(one.shape, rdf.util.from_n3(each)) for each in found]
@@ -291,12 +292,13 @@ class CoscineSchema:
         rdf = rdflib_()
         if one.vocabulary is not None:
             return self._vocabulary_term(one.vocabulary, text)
+        for needed in one.needed:
+            if text == needed.value:
+                return _written(needed), None
         if one.allowed is not None:
             for term in one.allowed:
                 if text == term.value or (term.is_iri and self._iri(text) == term.value):
-                    if term.is_iri:
-                        return rdf.URIRef(term.value).n3(), None
-                    return literal(one, text)
+                    return _written(term), None
             shown = ", ".join(term.value for term in one.allowed[:8])
             return "", f"{text!r} is not one of {shown}"
         if one.datatype is None and IRI.fullmatch(text) and "://" in text:
@@ -352,21 +354,17 @@ class CoscineSchema:
                 troubles.append(Trouble(column, "it is mandatory"))
             elif 0 < len(terms) < one.least:
                 troubles.append(Trouble(column, f"{one.least} values at least are needed"))
-            for needed in one.needed if terms or is_asked else ():
-                wanted = self._needed(one, needed)
-                if wanted not in terms and not (one.least and not terms):
-                    troubles.append(Trouble(column, f"{needed.value} is to be among its values"))
+            is_told = bool(one.least and not terms)
+            troubles += [
+                Trouble(column, f"{needed.value} is to be among its values")
+                for needed in one.needed
+                if (terms or is_asked) and not is_told and _written(needed) not in terms
+            ]
             if one.most is not None and len(terms) > one.most:
                 troubles.append(Trouble(column, f"at most {one.most} values are taken"))
             if terms:
                 terms_of[one.key] = terms
         return self._turtle(terms_of), troubles
-
-    def _needed(self, one: Field, needed: Term) -> str:
-        if needed.is_iri:
-            term: str = rdflib_().URIRef(needed.value).n3()
-            return term
-        return self._term(one, needed.value)[0]
 
     def _turtle(self, terms_of: Mapping[tuple[str, ...], Sequence[str]]) -> str:
         node = Node(self.profile.target)
@@ -414,6 +412,13 @@ class CoscineSchema:
             return [term.value for term in one.allowed]
         terms = self.terms.get(one.vocabulary or "", ())
         return [self.shown(one.path, term.value, is_iri=True) for term in terms]
+
+
+def _written(term: Term) -> str:
+    """A term in turtle, a literal as its profile writes it."""
+    rdf = rdflib_()
+    written: str = (rdf.URIRef if term.is_iri else rdf.Literal)(term.value).n3()
+    return term.turtle or written
 
 
 def _chain(one: Field) -> list[Field]:

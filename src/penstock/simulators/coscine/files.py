@@ -61,7 +61,12 @@ class Files:
         found = await resource.shelf.level(f"{folder}{slash}")
         if start:
             # A prefix that does not end in a slash stays on its level. Source: its docstring.
-            found = [entry for entry in found if entry.path.startswith(prefix)]
+            exact = self._world.settings.prefix == "exact"
+            found = [
+                entry
+                for entry in found
+                if entry.path.startswith(prefix) and (not exact or _named(entry) == prefix)
+            ]
         return page.reply([self._shown(resource, entry) for entry in page.of(found)], len(found))
 
     def _shown(self, resource: Resource, entry: Entry) -> dict[str, object]:
@@ -167,6 +172,10 @@ class Files:
         if encoding != "plain":
             self._world.encodings[path] = encoding
         return path
+
+
+def _named(entry: Entry) -> str:
+    return entry.path.rstrip("/")
 
 
 def _keep_what_is_written_once(resource: Resource) -> None:

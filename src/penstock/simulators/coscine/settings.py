@@ -39,6 +39,7 @@ class CoscineSettings(StorageSettings):
         `hang_s` and then dropped, or answered by 429 or 503 without any header.
     penalty_s: for how long after one request too many all are refused.
     too_high_page_size: a `PageSize` above `most_per_page` is clamped, or refused with 400.
+    prefix: a listing's `Prefix` without a slash at its end shows all that begins so, or that alone.
     content: whether a file's content is given by the API (200), or from storage (302).
     path_encoding: "either" decodes paths twice, so that both clients' ways arrive; "once" does not.
     metadata_first: content of a file without metadata is refused with 400, but on S3.
@@ -75,6 +76,7 @@ class CoscineSettings(StorageSettings):
     default_page_size: int = 10
     most_per_page: int = 50
     too_high_page_size: Literal["clamp", "refuse"] = "clamp"
+    prefix: Literal["begins", "exact"] = "begins"
     content: Literal["body", "redirect"] = "body"
     path_encoding: Literal["either", "once"] = "either"
     metadata_first: bool = True
