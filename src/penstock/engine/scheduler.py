@@ -22,6 +22,7 @@ from penstock.core.errors import (
     Effect,
     MetadataRefused,
     PenstockError,
+    Refused,
 )
 from penstock.core.events import (
     PlanComplete,
@@ -56,6 +57,8 @@ QUEUE = 1000
 # What a stop leaves to what is in flight.
 GRACE_S = 5.0
 _HELD_AGAIN_S = 0.5
+# Of one file, and no cause for others. Source: RFC 9110, 15.5.5 and 15.5.11.
+_GONE = frozenset((404, 410))
 
 
 # Moves one claimed transfer.
@@ -253,7 +256,8 @@ class Scheduler:
                 error=error_of(error) if error is not None else None,
             )
         )
-        if error is not None:
+        gone = isinstance(error, Refused) and error.status in _GONE
+        if error is not None and not gone:
             # What looking for each file met may be one cause for all: no right, for one.
             self._alike.add(error)
 

@@ -25,7 +25,9 @@ and accounting are written once, in the engine.
 6. *A simulator* in `penstock.simulators`, which imports nothing of penstock: its protocol, quota,
    storage and faults, every unverified fact a switch. Where an official client or a real server
    can be had, it is held against those, not against this package.
-7. *Bind the conformance suite*: a `Bench` of a few lines in `tests/benches.py`.
+7. *Bind the conformance suite*: a `Bench` of a few lines in `tests/benches.py`. What the platform
+   cannot do is a flag there (`sends = False` where nothing can be sent); what it has no listing
+   for is fetched by a manifest.
 8. *One line each* in `penstock.session.PLATFORMS`, `penstock.config.profiles` (name, endpoint,
    quota), `penstock simulate`, README and CHANGELOG.
 
