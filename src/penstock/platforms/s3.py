@@ -301,15 +301,16 @@ class S3:
     def create_upload(self, target: Target, part_size: int, *, overwrite: bool) -> Flow[Upload]:  # noqa: ARG002
         """An upload begun; one of a single part is none: the file goes whole, and nothing is asked.
 
-        Repeated where its answer was lost: what was begun unseen holds no bytes, and nothing would
-        tell it from what somebody else is just beginning with the same keys.
-        Source: [API] CreateMultipartUpload.
+        Where its answer was lost, what was begun unseen holds no bytes, and nothing would tell it
+        from what somebody else is just beginning with the same keys: whoever asks for it again
+        finds it by `open_uploads`, and may name it. Source: [API] CreateMultipartUpload.
         """
         key = self._key_of(target)
         if target.size <= part_size:
             yield from ()
             return Upload(self._upload_id(_WHOLE, key), part_size)
-        response = yield self._send("POST", key, [("uploads", "")], rank=Rank.START)
+        asked = self._send("POST", key, [("uploads", "")], rank=Rank.START)
+        response = yield replace(asked, repeat=Repeat.ASK)
         begun = XmlElement.of(response, "new upload")
         return Upload(self._upload_id(begun.text("UploadId"), key), part_size)
 
