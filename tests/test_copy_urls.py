@@ -249,6 +249,7 @@ async def test_a_file_whose_size_nobody_tells_is_fetched_once_to_its_clean_end(w
     assert (web.home / "to/chunked").read_bytes() == SMALL
     whole = [each for each in web.asked if each[0] == "GET" and each[2] is None]
     assert len(whole) == 1
+    assert len(web.asked) == 3, "a head, a byte, and the file"
     again = only_line(await web.copy(url, f"{web.home}/to/"))
     assert (again.status, again.bytes_received) == ("skipped", 0)
     strict = await web.copy(url, f"{web.home}/strict/", strict=True)

@@ -70,12 +70,13 @@ class Download:
         same = await self._already_there()
         if same is not None:
             return same
-        size = self._transfer.file.size
-        if size is None and self._transfer.file.lease is not None:
-            size = await self._fetching.look()
+        size, lease = self._transfer.file.size, self._transfer.file.lease
+        if size is None and lease is not None:
+            if not lease.whole:
+                size = await self._fetching.look()
             if size is None:
                 size = await self._learn()
-        if size is None and self._transfer.file.lease is None:
+        if size is None and lease is None:
             raise AnswerUnusable(f"the platform does not say how large {self._transfer.source} is")
         if size is not None:
             self._check_size(size)

@@ -133,7 +133,12 @@ class Web(DownloadOnly):
             if refused.status in _MISSING:
                 return Found(here, missing=(known.name,))
             raise
-        return Found(here, file=described(known, head))
+        file = described(known, head)
+        if file.size is None and head.status == 200 and file.lease is not None:  # noqa: PLR2004
+            # It was asked for one byte, and neither gave that nor told a size: asking again for
+            # a range would tell no more.
+            file = replace(file, lease=replace(file.lease, whole=True))
+        return Found(here, file=file)
 
     def _head(self, url: str) -> Flow[Response]:
         asking = Request(
