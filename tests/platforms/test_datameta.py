@@ -29,7 +29,8 @@ from penstock.engine.limiter import Limiter
 from penstock.engine.permits import Permits
 from penstock.engine.slots import MemorySlotStore
 from penstock.engine.transport import Transport
-from penstock.platforms.datameta import MD5_OF_NOTHING, DataMeta
+from penstock.platforms.datameta import DataMeta
+from penstock.platforms.datameta_uploads import MD5_OF_NOTHING
 from penstock.simulators import DataMeta as Simulated
 from penstock.simulators import DataMetaSettings
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from penstock.core.errors import PenstockError
 from penstock.core.model import Response
 from penstock.platforms.datameta import DataMeta
-from penstock.platforms.datameta_records import Metadatum, Records, objects_in
+from penstock.platforms.datameta_records import Metadatum, Records
+from penstock.platforms.datameta_requests import objects_in
 from scripted import Asked, answer, play
 
 ROOT = "https://dm.example"

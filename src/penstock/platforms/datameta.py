@@ -15,16 +15,12 @@ source; *observed*: a real DataMeta 1.1.1 server on loopback, 2026-11-21.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from penstock.core.errors import (
-    AnswerLost,
-    AnswerUnusable,
-    DigestMismatch,
     ExchangeError,
     LeaseExpired,
     LocationError,
@@ -34,38 +30,30 @@ from penstock.core.model import (
     MIB,
     NO_AUTH,
     TIB,
-    Completed,
-    FileSlice,
     Flow,
     Found,
     Lease,
-    OpenUpload,
     Origin,
     Page,
     Part,
     Place,
-    Rank,
-    Receipt,
     RemoteFile,
     RemoteFolder,
-    Repeat,
     Request,
     Response,
-    Target,
-    Upload,
 )
 from penstock.core.times import when
 from penstock.core.traits import Attaches, Traits
 from penstock.platforms.base import (
-    REDIRECTS,
     TRANSIENT,
     JsonObject,
     Prepared,
     ranged_get,
-    refuse_name,
 )
 from penstock.platforms.beginning import all_begin_again
-from penstock.platforms.datameta_records import RecordFlows, id_in, objects_in
+from penstock.platforms.datameta_records import RecordFlows
+from penstock.platforms.datameta_requests import id_in, objects_in, remote_file
+from penstock.platforms.datameta_uploads import UploadFlows, check_name
 
 TRAITS = Traits(
     platform="datameta",
@@ -101,33 +89,25 @@ TRAITS = Traits(
     described_at_once=100_000,
 )
 
-# Source: RFC 1321, the MD5 of no bytes.
-MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 
 _SUBMISSIONS = "submissions"
-_VERSIONED = re.compile(r"(.*)/api/v[0-9]+\Z")
-_BOUNDARY = "penstock-form-7f3c1b9e5d2a4860"
 # What a download URL must outlive at the least; 1 minute is the server's default. A running
 # download is not cut ([SRV]), so only its beginning, and its resuming, must fall into the time.
 _SHORTEST_URL_MIN = 15
 _LONGEST_URL_MIN = 1440
 # A slow link's bytes a minute, by which a URL's life is reckoned. A guess.
 _SLOW_A_MINUTE = 60 * MIB
-_HOW_OFTEN_TO_ASK = 3
 
 
 @all_begin_again
-class DataMeta(RecordFlows):
+class DataMeta(RecordFlows, UploadFlows):
     """The flows of one DataMeta server, named by its API root or by its own root.
 
     The one thing remembered between flows is where the API is, and the group of the key's owner.
     """
 
     def __init__(self, endpoint: str, traits: Traits = TRAITS) -> None:
-        stripped = endpoint.rstrip("/")
-        versioned = _VERSIONED.fullmatch(stripped)
-        self._root = versioned[1] if versioned else stripped.removesuffix("/api")
-        self._api = stripped if versioned else None
+        super().__init__(endpoint)
         self._group: str | None = None
         self._traits = traits
 
@@ -261,7 +241,7 @@ class DataMeta(RecordFlows):
         Source: [SRV] `api/ui/pending`, a route of the web interface that takes the key as well.
         """
         answer = yield from self._pending()
-        return tuple(_remote_file(item) for item in answer.objects("files"))
+        return tuple(remote_file(item) for item in answer.objects("files"))
 
     def _pending(self) -> Flow[JsonObject]:
         yield from self._rooted()
@@ -298,7 +278,7 @@ class DataMeta(RecordFlows):
         return (*pending, *(RemoteFile(file_id, names[file_id], None) for file_id in own))
 
     def check_name(self, name: str) -> None:
-        """Nothing, or `NameRefused`: see `check_name` below."""
+        """Nothing, or `NameRefused`: see `datameta_uploads.check_name`."""
         check_name(name)
 
     def _submissions(self) -> Flow[list[JsonObject]]:
@@ -345,12 +325,7 @@ class DataMeta(RecordFlows):
         item = yield from self._details(file_id)
         if item.get("contentUploaded") is not True:
             raise Refused(f"the file {file_id} was announced and never confirmed", status=404)
-        return _remote_file(item)
-
-    def _details(self, file_id: str) -> Flow[JsonObject]:
-        yield from self._rooted()
-        response = yield self._call("GET", f"/files/{quote(file_id, safe='')}")
-        return JsonObject.of(response, "file details")
+        return remote_file(item)
 
     def describe(self, file_ids: Sequence[str]) -> Flow[Mapping[str, RemoteFile]]:
         """Files by id, one request each: there is no other way to ask."""
@@ -362,12 +337,6 @@ class DataMeta(RecordFlows):
                 if refused.status not in {403, 404}:
                     raise
         return found
-
-    def delete_file(self, file_id: str) -> Flow[None]:
-        """A file that is not submitted is gone. Source: [DOC] DELETE /files/{id}."""
-        yield from self._rooted()
-        path = f"/files/{quote(file_id, safe='')}"
-        yield self._call("DELETE", path, accept=(204, 404), rank=Rank.FINISH)
 
     def probe(self, lease: Lease) -> Flow[Response]:
         """The head of a file, by its first byte."""
@@ -387,222 +356,6 @@ class DataMeta(RecordFlows):
         """One range, from the download URL. There are no ETags (*observed*)."""
         request = ranged_get(lease, part, sink, total=total, validator=validator, digests=digests)
         return (yield replace(request, cost=self._cost(lease.url)))
-
-    # -- uploads ----------------------------------------------------------------------------
-
-    def create_upload(
-        self,
-        target: Target,
-        part_size: int,
-        *,
-        overwrite: bool,  # noqa: ARG002 - names are not unique: nothing is written over
-    ) -> Flow[Upload]:
-        """The file announced by name and MD5; its URL and key are the upload's lease.
-
-        A lost answer is thrown: an announced file is in no list, so nobody can be asked.
-        """
-        check_name(target.name)
-        yield from self._rooted()
-        body = {"name": target.name, "checksum": target.digests["md5"]}
-        request = self._call("POST", "/files", body, repeat=Repeat.ASK, rank=Rank.START)
-        answer = JsonObject.of((yield request), "announced file")
-        file_id = _uuid(answer, "id")
-        headers = answer.get("requestHeaders")
-        pairs = headers.items() if isinstance(headers, dict) else ()
-        lease = Lease(
-            answer.url("urlToUpload"),
-            Origin("upload", file_id),
-            headers=tuple((str(name), str(value)) for name, value in pairs),
-        )
-        return Upload(file_id, max(part_size, target.size), parallel=False, lease=lease)
-
-    def put_part(self, upload: Upload, part: Part, path: str) -> Flow[Receipt]:
-        """The whole file sent as a form; it may be sent again until it is confirmed.
-
-        An empty file needs none: announcing makes an empty one (*observed*). 409 says that it was
-        confirmed before, which `complete_upload` finds out.
-        """
-        if part.length == 0:
-            yield from ()
-            return Receipt(part.number, 0, 0, MD5_OF_NOTHING)
-        if upload.lease is None:
-            raise Refused(f"the key to the announced file {upload.id} is lost", status=404)
-        head = (
-            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-        form = ("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}")
-        slice_ = FileSlice(path, part.offset, part.length)
-        body = (head.encode(), slice_, f"\r\n--{_BOUNDARY}--\r\n".encode())
-        headers = (*upload.lease.headers, form)
-        sent = yield self._storage(
-            "POST", upload.lease.url, headers, accept=(200, 201, 204, 409), body=body
-        )
-        return Receipt(part.number, part.offset, part.length, sent.digests["md5"])
-
-    def complete_upload(
-        self,
-        upload: Upload,
-        target: Target,
-        receipts: Sequence[Receipt],
-        *,
-        reports: bool,  # noqa: ARG002 - there are none
-    ) -> Flow[Completed | None]:
-        """The confirmed file, its MD5 proved by the platform; None where it is gone.
-
-        Throws `DigestMismatch` where the platform has other bytes (409): sending again mends
-        that. A lost answer, and the 403 of a file that is confirmed already, are asked about.
-        """
-        yield from self._rooted()
-        path = f"/files/{quote(upload.id, safe='')}"
-        request = self._call(
-            "PUT",
-            path,
-            {"contentUploaded": True},
-            accept=(200, 403, 404, 409),
-            repeat=Repeat.ASK,
-            rank=Rank.FINISH,
-        )
-        for _ in range(_HOW_OFTEN_TO_ASK):
-            try:
-                response = yield request
-            except AnswerLost:
-                response = None
-            if response is not None and response.status == 200:  # noqa: PLR2004
-                return Completed(_remote_file(JsonObject.of(response, "confirmed file")))
-            if response is not None and response.status == 404:  # noqa: PLR2004
-                return None
-            if response is not None and response.status == 409:  # noqa: PLR2004
-                announced, sent = target.digests["md5"], receipts[0].md5
-                raise DigestMismatch(
-                    f"{target.name!r} was announced with md5 {announced}, bytes with md5 {sent} "
-                    "were sent, and the platform says that what arrived is not what was announced",
-                    expected=announced,
-                    actual=sent,
-                )
-            try:
-                item = yield from self._details(upload.id)
-            except Refused as refused:
-                if refused.status != 404:  # noqa: PLR2004
-                    raise
-                return None
-            if item.get("contentUploaded") is True:
-                return Completed(_remote_file(item), asked=True)
-        raise AnswerLost(f"confirming {target.name!r} was never answered")
-
-    def abort_upload(self, upload_id: str) -> Flow[None]:
-        """Nothing is left of an announced file. One that was confirmed is no upload, and stays."""
-        if (yield from self.describe_upload(upload_id)) is not None:
-            yield from self.delete_file(upload_id)
-
-    def open_uploads(self, cursor: str | None) -> Flow[tuple[tuple[OpenUpload, ...], str | None]]:  # noqa: ARG002
-        """None: what was announced and not confirmed is in no list. Source: [SRV]."""
-        yield from ()
-        return (), None
-
-    def describe_upload(self, upload_id: str) -> Flow[OpenUpload | None]:
-        """An announced file; None where it is gone, or confirmed and thus no upload any more."""
-        try:
-            item = yield from self._details(upload_id)
-        except Refused as refused:
-            if refused.status != 404:  # noqa: PLR2004
-                raise
-            return None
-        if item.get("contentUploaded") is True:
-            return None
-        return OpenUpload(upload_id, item.text("name"), "", None, None, None, None)
-
-    # -- requests ---------------------------------------------------------------------------
-
-    def _rooted(self) -> Flow[None]:
-        """Where the API is, asked for once. Source: [DOC] "API URL": GET /api, 302, Location."""
-        if self._api is not None:
-            return
-        request = Request("GET", f"{self._root}/api", auth=NO_AUTH, accept=REDIRECTS)
-        answer = yield request
-        url = urljoin(f"{self._root}/api", answer.headers.get("location", "")).rstrip("/")
-        said, own = urlsplit(url), urlsplit(self._root)
-        if (said.scheme, said.netloc) != (own.scheme, own.netloc) or not _VERSIONED.match(url):
-            raise AnswerUnusable(
-                f"{self._root}/api does not lead to an API root on the same server; write the "
-                "endpoint with its version, as in https://HOST/api/v1"
-            )
-        self._api = url
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        accept: tuple[int, ...] = (200, 204),
-        repeat: Repeat = Repeat.SAFE,
-        rank: Rank = Rank.CONTINUE,
-    ) -> Request:
-        assert self._api is not None, "a flow asks for the API root first"
-        sent = (json.dumps(body).encode(),) if body is not None else ()
-        request = self._request(method, self._api + path, sent, accept=accept)
-        return Request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            body=sent,
-            accept=request.accept,
-            repeat=repeat,
-            rank=rank,
-        )
-
-    def _request(
-        self,
-        method: str,
-        url: str,
-        body: tuple[bytes, ...] = (),
-        *,
-        accept: tuple[int, ...] = (200,),
-    ) -> Request:
-        headers = (("Accept", "application/json"), ("Content-Type", "application/json"))
-        return Request(
-            method, url, headers=headers[: 2 if body else 1], body=body, accept=frozenset(accept)
-        )
-
-    def _cost(self, url: str) -> int:
-        """What a URL that carries its own right counts: it does where the server is its host."""
-        return int(urlsplit(url).netloc == urlsplit(self._root).netloc)
-
-    def _storage(
-        self,
-        method: str,
-        url: str,
-        headers: tuple[tuple[str, str], ...],
-        *,
-        accept: tuple[int, ...],
-        body: tuple[bytes | FileSlice, ...] = (),
-    ) -> Request:
-        """A request to a URL that carries its own right."""
-        return Request(
-            method,
-            url,
-            headers=headers,
-            body=body,
-            cost=self._cost(url),
-            auth=NO_AUTH,
-            accept=frozenset(accept),
-            rank=Rank.FINISH,
-            digests=frozenset(("md5",)) if body else frozenset(),
-        )
-
-
-def check_name(name: str) -> None:
-    """Nothing, or `NameRefused` for a name the server takes and can never serve again.
-
-    A name outside latin-1, or with a line end, makes every download of it a 500 (*observed*).
-    """
-    try:
-        name.encode("latin-1")
-    except UnicodeEncodeError:
-        raise refuse_name(name, "is not latin-1, and DataMeta cannot serve such files") from None
-    if not name or "\n" in name or "\r" in name:
-        raise refuse_name(name, "is empty or holds a line end, which DataMeta cannot serve")
 
 
 def _list(value: Any) -> list[Any]:  # noqa: ANN401 - foreign JSON
@@ -625,13 +378,6 @@ def _folder(submission: JsonObject) -> RemoteFolder:
     site = named.get("site") if isinstance(named, dict) else None
     own = id_in(named)
     return RemoteFolder(own, site if isinstance(site, str) and site else own, "submission")
-
-
-def _remote_file(item: JsonObject) -> RemoteFile:
-    checksum = item.text_or_none("checksum")
-    digests = {"md5": checksum.lower()} if checksum is not None else {}
-    size = item.whole_or_none("filesize")
-    return RemoteFile(_uuid(item, "id"), item.text("name"), size, digests=digests)
 
 
 def _said(body: bytes) -> str:

@@ -16,16 +16,17 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from penstock.core.errors import AnswerLost, AnswerUnusable, Refused
+from penstock.core.errors import AnswerLost, Refused
 from penstock.core.metadata import Column, Trouble, Values
-from penstock.core.model import Flow, Place, Rank, Repeat, Request, Response
+from penstock.core.model import Flow, Place, Rank, Repeat, Response
 from penstock.platforms.base import JsonObject
+from penstock.platforms.datameta_requests import Requests, id_in, objects_in
 from penstock.platforms.describing import Attachment, SchemaFound, StoredPage
 from penstock.platforms.submitting import Problem, Record, RecordSchema, Submitted
 
@@ -168,23 +169,8 @@ def _refused(metadatum: Metadatum, text: str) -> str | None:
     return None
 
 
-class RecordFlows(ABC):
+class RecordFlows(Requests, ABC):
     """The flows about records and submissions; `DataMeta` has the rest."""
-
-    @abstractmethod
-    def _rooted(self) -> Flow[None]: ...
-
-    @abstractmethod
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        accept: tuple[int, ...] = (200, 204),
-        repeat: Repeat = Repeat.SAFE,
-        rank: Rank = Rank.CONTINUE,
-    ) -> Request: ...
 
     @abstractmethod
     def _pending(self) -> Flow[JsonObject]: ...
@@ -323,25 +309,6 @@ class RecordFlows(ABC):
         except Refused as refused:
             if refused.status != 403:  # noqa: PLR2004
                 raise
-
-
-def objects_in(response: Response, what: str) -> Iterator[JsonObject]:
-    """The objects of an answer that is a list. Raises `AnswerUnusable` for another."""
-    try:
-        value = json.loads(response.body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise AnswerUnusable(f"{what}: the answer is no list of objects")
-    return (JsonObject(entry, what) for entry in value)
-
-
-def id_in(value: Any) -> str:  # noqa: ANN401 - foreign JSON
-    """The uuid a thing is named by. Raises `AnswerUnusable` where there is none."""
-    found = value.get("uuid") if isinstance(value, dict) else None
-    if not isinstance(found, str) or not found:
-        raise AnswerUnusable("an answer names a thing without its uuid")
-    return found
 
 
 def _metadatum(item: JsonObject) -> Metadatum:
