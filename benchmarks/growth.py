@@ -309,7 +309,7 @@ def main() -> None:
         child(kind, int(count), int(size), Path(folder))
         return
     if given.smoke:
-        given.up_to, given.moved_up_to, given.up_to_size = 1000, 100, MIB
+        given.up_to, given.moved_up_to, given.up_to_size = 100, 100, KIB
     by_count = list(files(given.up_to, given.file_size, given.moved_up_to, given.folder))
     by_size = list(sizes(given.up_to_size))
     head = ("how much", "what", "wall s", "CPU s", "CPU", "MiB at most")

@@ -113,3 +113,26 @@ def test_policies_are_judged(tmp_path: Path) -> None:
     head, _, fixed = done.stdout.splitlines()[:3]
     column = [cell.strip() for cell in head.split("|")].index("penstock")
     assert fixed.split("|")[column].strip() == "1.000 / 0"
+
+
+def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
+    plot = tmp_path / "growth.png"
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "growth.py", "--smoke", "--plot", plot],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in done.stdout.splitlines()]
+    assert lines[2:] == [
+        *(["100 files", what] for what in ("plan", "plan, ledger, report", "again", "moved")),
+        ["1.0 KiB", "up"],
+        ["1.0 KiB", "down"],
+    ]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    plot.unlink()
+    assert list(tmp_path.iterdir()) == []
