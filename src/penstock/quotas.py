@@ -19,8 +19,6 @@ from penstock.core.window import NS_PER_S, Terms, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.slots import SlotStore, SqliteSlotStore, key_of, on_network
-from penstock.engine.slots_fallback import FallbackSlotStore
-from penstock.engine.slots_redis import RedisSlotStore
 from penstock.engine.slots_seen import Seen, Spender, seen_in_file
 
 _REDIS = re.compile(r"(redis|rediss|unix)://", re.IGNORECASE)
@@ -83,9 +81,14 @@ async def open_store(quotas: Quotas, folder: Path, tell: Callable[[str], None]) 
                 "several machines share it by --quota-store redis://… or --quota-share 1/N"
             )
         return SqliteSlotStore(path)
+    # Whoever counts in a file needs neither.
+    from penstock.engine.slots_redis import RedisSlotStore  # noqa: PLC0415
+
     shared = RedisSlotStore(quotas.store)
     if quotas.fallback is None:
         return shared
+    from penstock.engine.slots_fallback import FallbackSlotStore  # noqa: PLC0415
+
     local = SqliteSlotStore(_file(Quotas(), folder))
     return FallbackSlotStore(shared, local, quotas.fallback, tell)
 
@@ -158,6 +161,8 @@ async def quota_use(
             lambda: seen_in_file(path, key, terms, profile=name, token=fingerprint, wall_at=wall_at)
         )
     else:
+        from penstock.engine.slots_redis import RedisSlotStore  # noqa: PLC0415 - as above
+
         store = RedisSlotStore(quotas.store)
         try:
             seen = await store.seen(key, terms, profile=name, token=fingerprint)

@@ -50,6 +50,25 @@ def read_until(words: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError("it never said so")
 
 
+# What a copy to one platform has no use for: other platforms, and what an option asks for.
+UNUSED = {
+    "botocore", "keyring", "pyshacl", "rdflib", "redis", "rich", "tomlkit",
+    "penstock.api.saving", "penstock.engine.slots_fallback", "penstock.engine.slots_redis",
+    "penstock.platforms.coscine_answers", "penstock.platforms.datameta_records",
+    "penstock.platforms.surf_states", "penstock.platforms.xmlreading", "penstock.simulators",
+}  # fmt: skip
+
+
+def test_a_copy_that_finds_nothing_to_do_imports_no_more_than_it_uses(shell: Shell) -> None:
+    data = shell.files(2)
+    assert shell.run("copy", data, TO).returncode == 0
+    again = shell.run("copy", data, TO, PYTHONPROFILEIMPORTTIME="1")
+    assert "2 skipped" in again.stdout
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert "penstock.platforms.sevenbridges_metadata" in imported
+    assert imported.isdisjoint(UNUSED)
+
+
 def test_up_and_down_again_and_all_of_it_skipped(served: Served, shell: Shell) -> None:
     data = shell.files(5)
     up = shell.run("copy", data, TO)

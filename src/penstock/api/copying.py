@@ -17,12 +17,11 @@ from collections.abc import (
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from penstock.api.opening import Deliveries, folders_of, planner_of, prepared, settings_of
-from penstock.api.saving import Saving
 from penstock.api.submitting import read_asked, submission_of, submits
 from penstock.config import Profile, Settings
 from penstock.core import locations
@@ -62,6 +61,9 @@ from penstock.jobs import (
 )
 from penstock.quotas import read_quotas, terms_of
 from penstock.session import Folders, Session, platform_of
+
+if TYPE_CHECKING:
+    from penstock.api.saving import Saving
 
 RATE = "bytes a second"
 MEASURABLE_BYTES = 64 << 20
@@ -169,6 +171,8 @@ async def copy(
     if save_metadata is not None:
         if not isinstance(job.destination, Local):
             raise UsageError("metadata is saved of files that are fetched; these are sent")
+        from penstock.api.saving import Saving  # noqa: PLC0415 - few runs save any
+
         saving = Saving(Path(save_metadata), job.destination.path)
     run = _Run(
         job=job,

@@ -46,7 +46,6 @@ from penstock.engine.survey import (
     Listing,
     Surveyor,
 )
-from penstock.platforms.web import file_at
 
 # Servers asked about URLs at once: they are many, and an answer is small.
 _URLS_AT_ONCE = 16
@@ -202,6 +201,8 @@ class DownloadPlanner(Planner):
             await self._deliver([looked[number] for number in sorted(looked)])
 
     async def _plan_url(self, url: Url, row: ManifestRow, target: Path) -> Planned:
+        from penstock.platforms.web import file_at  # noqa: PLC0415 - a platform of its own
+
         shown = url.redacted
         place = self._exchange.platform.place(url.url)
         named = file_at(url.url)
