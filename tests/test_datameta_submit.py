@@ -252,6 +252,11 @@ async def test_what_was_submitted_is_listed_fetched_proved_and_its_records_saved
     )
     found = await penstock.verify(place, back, environ=bench.environ)
     assert [each.path for each in found.different] == [f"{bench.mark}-a"]
+    (bench.home / "empty").mkdir()
+    found = await penstock.verify(
+        "datameta:submissions", bench.home / "empty", environ=bench.environ
+    )
+    assert len(found.extra) >= 2, "where nothing is held against it, nothing is left out"
     kept = await penstock.metadata(place, environ=bench.environ)
     assert {one.values["R1"] for one in kept} == {(f"{bench.mark}-a",), (f"{bench.mark}-b",)}
 

@@ -16,16 +16,21 @@ from penstock.engine.comparing import Claim
 
 
 async def matched(
-    remote: Mapping[str, RemoteFile], wanted: Mapping[str, Claim], digest: str | None
+    remote: Mapping[str, RemoteFile],
+    wanted: Mapping[str, Claim],
+    digest: str | None,
+    *,
+    is_root: bool,
 ) -> dict[str, RemoteFile]:
     """The remote files by the keys they are wanted under, those nobody wants under their own.
 
-    What lies in folders (of submissions) and is not wanted there is left out, unless something in
-    them is wanted by its path. `digest` is the one that tells files of one name apart.
+    `is_root`: the place is the one that is sent to. Then, where files are wanted by name or id and
+    none by a path, what lies in folders (of submissions) and is not wanted is left out.
+    `digest` is the one that tells files of one name apart.
     """
     found = {key: file for key, file in remote.items() if key in wanted}
     free = {key: file for key, file in remote.items() if key not in wanted}
-    by_path = any("/" in key for key in found)
+    by_path, by_other = any("/" in key for key in found), False
     by_id = {file.id: key for key, file in free.items()}
     by_name: dict[str, list[str]] = {}
     for key in free:
@@ -36,9 +41,10 @@ async def matched(
         if named is None and alike:
             named = await _best(alike, free, wanted[key], digest)
         if named is not None and named in free:
-            found[key] = free.pop(named)
-    left = {key: file for key, file in free.items() if by_path or "/" not in key}
-    return {**found, **left}
+            found[key], by_other = free.pop(named), True
+    if is_root and by_other and not by_path:
+        free = {key: file for key, file in free.items() if "/" not in key}
+    return {**found, **free}
 
 
 async def _best(

@@ -153,7 +153,9 @@ async def verify(
         if not claims and table is None and second is None:
             raise UsageError(f"nothing is known of {first}: name what to hold it against")
         if session is not None and not session.exchange.platform.traits.unique_names:
-            claims = await _by_name(first, there, claims, session)
+            there_at = first if isinstance(first, Remote) else second
+            is_root = isinstance(there_at, Remote) and not (there_at.path or there_at.id)
+            claims = await _by_name(first, there, claims, session, is_root=is_root)
         held = _Holding(there, claims, Verification(strict=strict), emit)
         if session is not None and isinstance(second, Remote):
             await held.swapped(RemoteComparer(session.exchange, folders.state, read_back=read_back))
@@ -216,15 +218,21 @@ async def _claims_of(location: Location, there: _There) -> dict[str, Claim]:
 
 
 async def _by_name(
-    first: Location, there: _There, claims: dict[str, Claim], session: Session
+    first: Location,
+    there: _There,
+    claims: dict[str, Claim],
+    session: Session,
+    *,
+    is_root: bool,
 ) -> dict[str, Claim]:
     """The claims; `there` and they have one key for what is one file (see `matched`)."""
     digest = session.exchange.platform.traits.digest_first
     if isinstance(first, Remote):
-        there.remote = await matched(there.remote, claims, digest)
+        there.remote = await matched(there.remote, claims, digest, is_root=is_root)
         return claims
     listed = {key: claim.file for key, claim in claims.items() if claim.file is not None}
-    return _remote_claims(await matched(listed, await _claims_of(first, there), digest))
+    ours = await _claims_of(first, there)
+    return _remote_claims(await matched(listed, ours, digest, is_root=is_root))
 
 
 def _remote_claims(there: Mapping[str, RemoteFile]) -> dict[str, Claim]:
