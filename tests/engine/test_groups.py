@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from penstock.core.errors import Conflict, PenstockError, SourceMissing, TokenRefused
-from penstock.engine.groups import task_group
+from penstock.engine.groups import each, task_group
 
 
 async def _fail(error: BaseException, after: anyio.Event | None = None) -> None:
@@ -84,3 +84,26 @@ async def test_a_cancelled_group_is_cancelled_and_no_error() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_what_is_widened_begins_with_one_and_doubles_while_it_is_told_to() -> None:
+    at_work, most, asked, go = 0, 0, list[int](), anyio.Event()
+
+    async def do(_: int) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        if at_work == 6:
+            go.set()
+        await go.wait()
+        at_work -= 1
+
+    async def widening(count: int) -> bool:
+        await anyio.lowlevel.checkpoint()
+        asked.append(count)
+        return True
+
+    with anyio.fail_after(5):
+        await each(range(20), do, at_once=6, widening=widening)
+    assert asked == [1, 2, 4]
+    assert most == 6

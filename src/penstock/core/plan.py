@@ -21,12 +21,15 @@ WHOLE_UPLOAD = 64 * MIB
 # Above: the number of parts that bounds both the requests and what one lost part costs (3 %).
 FEW_PARTS = 32
 
-SMALLEST_RANGE = 8 * MIB
+# At 20 MB/s a connection, a round trip of 80 ms between two ranges is a tenth of 16 MiB's time.
+SMALLEST_RANGE = 16 * MIB
 LARGEST_RANGE = 64 * MIB
+# What a range may be where only that lets a block hold whole ranges.
+_SMALLEST_PIECE = 8 * MIB
 # A file up to this size is fetched in one go: what a kill costs is little, and so is its time.
 WHOLE_DOWNLOAD = 16 * MIB
 # Ranges a large file is cut into, where they are then neither too small nor too large.
-_RANGES = 64
+_RANGES = 32
 # What a download may have ahead of the byte its digest stands at.
 MOST_AHEAD = 512 * MIB
 
@@ -67,7 +70,7 @@ def check_part_size(asked: int, traits: Traits) -> None:
 
 
 def range_size(size: int, block: int | None = None, asked: int | None = None) -> int:
-    """Bytes a download's range has: 8 to 64 MiB, and aligned to `block` where that can be.
+    """Bytes a download's range has: 16 to 64 MiB, and aligned to `block` where that can be.
 
     `block` is the part size the file was likely uploaded with. Ranges then hold whole blocks, or
     a block holds whole ranges, so that every block's digest can be told.
@@ -83,7 +86,7 @@ def range_size(size: int, block: int | None = None, asked: int | None = None) ->
         return block * max(
             1, fair // block, -(-SMALLEST_RANGE // block) if block < SMALLEST_RANGE else 1
         )
-    for pieces in range(-(-block // fair), block // SMALLEST_RANGE + 1):
+    for pieces in range(-(-block // fair), block // _SMALLEST_PIECE + 1):
         if block % pieces == 0:
             return block // pieces
     return fair

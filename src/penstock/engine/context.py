@@ -21,7 +21,7 @@ from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
 
 # Parts of one file in flight, at least; as many as the width says where that is more. Those that
-# wait for a permit cost nothing. Parts go up in 64 MiB and more, ranges come down in 8 to 64.
+# wait for a permit cost nothing. Parts go up in 64 MiB and more, ranges come down in 16 to 64.
 PARTS_UP_AT_ONCE = 4
 RANGES_AT_ONCE = 8
 

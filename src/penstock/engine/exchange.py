@@ -153,6 +153,11 @@ class Exchange:
         carrying = own if isinstance(own, Carrying) else Carrying(own, {})
         self.platform = carrying.with_(container, handed.carrier)
 
+    @property
+    def held_up(self) -> int:
+        """How often a large body had to wait for what takes it in, so far."""
+        return self._transport.held_up
+
     def server_at(self) -> float:
         """Epoch seconds by the platform's clock, as its answers told it: never ahead of the truth.
 

@@ -46,6 +46,12 @@ from penstock.engine.weighing import Fetched, Weighing
 # and costs a third of what a file of its own in the threads does.
 SMALL = MIB
 
+# A stream that brings this many bytes a second is not held up by its line; others beside it would
+# only take turns with it, and what they bring ahead of the front is read again to be digested.
+FAST = 100 * MIB
+# How long a number of streams is looked at before there are twice as many: a long round trip.
+_MOMENT_S = 0.1
+
 _WHOLE, _RANGE = 200, 206
 
 
@@ -85,7 +91,8 @@ class Fetching:
         self._row = row
         self._leases = leases
         self._weighing = weighing
-        self._progress = progress
+        self._tell = progress
+        self._moved = 0
         self._takes_ranges = True
         self._came: tuple[Headers, bytes] | None = None
         self.times = 0
@@ -270,9 +277,29 @@ class Fetching:
         async with task_group() as group:
             group.start_soon(front.follow)
             width = min(self._context.ranges_at_once, len(missing))
-            await each(missing, fetch, at_once=width)
+            await each(missing, fetch, at_once=width, widening=self._is_slow)
         headers = seen[0] if seen else (await self.probe())[0]
         return Fetched(front.digests(), headers, size, front.block, front.block_md5s)
+
+    async def _is_slow(self, streams: int) -> bool:
+        """Whether, a moment later, more streams would help: those there are bring little each.
+
+        Not where their bytes come quicker than they are written and digested.
+        """
+        held_up, exchange = self._context.exchange.held_up, self._context.exchange
+        before, began_s = self._moved, self._context.clock.now_s()
+        while True:
+            await anyio.sleep(_MOMENT_S)
+            if self._moved != before or streams > 1:
+                break
+            began_s = self._context.clock.now_s()  # Nothing has come yet: that tells of no rate.
+        seconds = self._context.clock.now_s() - began_s
+        slow = self._moved - before < streams * FAST * seconds
+        return slow and exchange.held_up == held_up
+
+    def _progress(self, size: int) -> None:
+        self._moved += size
+        self._tell(size)
 
     async def _recheck(self, path: str, parts: tuple[Part, ...]) -> dict[int, Receipt]:
         """The receipts whose bytes are really on the disk; the others are forgotten."""

@@ -19,7 +19,7 @@ import functools
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Set
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -303,21 +303,40 @@ async def reading(
         await hop(os.close, descriptor)
 
 
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[int]:
+    """A descriptor to read a file by. Raises OSError. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_through(descriptor: int, offset: int, length: int) -> Iterator[memoryview]:
+    """A file's bytes in order, all in one buffer: each piece ends when the next is asked for.
+
+    They end early where the file does. Blocks.
+    """
+    view = memoryview(bytearray(min(READ_SIZE, max(length, 1))))
+    end = offset + length
+    while offset < end:
+        size = os.preadv(descriptor, [view[: end - offset]], offset)
+        if not size:
+            return
+        yield view[:size]
+        offset += size
+
+
 def digest_slice(path: str, offset: int, length: int, names: Iterable[str]) -> dict[str, str]:
     """Digests of `length` bytes of a file from `offset` on, in hex; shorter where the file is.
 
     Blocks; call it through `hop`.
     """
     digests = Digests(names)
-    with Path(path).open("rb") as file:
-        descriptor = file.fileno()
-        end = offset + length
-        while offset < end:
-            data = os.pread(descriptor, min(READ_SIZE, end - offset), offset)
-            if not data:
-                break
+    with opened(path) as descriptor:
+        for data in read_through(descriptor, offset, length):
             digests.update(data)
-            offset += len(data)
     return digests.hex()
 
 
@@ -329,12 +348,8 @@ async def digest_file(path: str, size: int, names: Iterable[str]) -> dict[str, s
     digests = Digests(names)
 
     def read(offset: int, length: int) -> int:
-        with Path(path).open("rb") as file:
-            descriptor, end = file.fileno(), offset + length
-            while offset < end:
-                data = os.pread(descriptor, min(READ_SIZE, end - offset), offset)
-                if not data:
-                    break
+        with opened(path) as descriptor:
+            for data in read_through(descriptor, offset, length):
                 digests.update(data)
                 offset += len(data)
         return offset

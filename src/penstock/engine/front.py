@@ -7,9 +7,7 @@ read twice from the disk. A range that is fetched again is digested again, from 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -117,14 +115,13 @@ class Front:
         moved.set()
 
     def _digest(self, offset: int, length: int) -> None:
-        with Path(self._path).open("rb") as file:
-            descriptor, end = file.fileno(), offset + length
-            while offset < end:
-                data = os.pread(descriptor, min(files.READ_SIZE, end - offset), offset)
-                if not data:
-                    raise TransferError(f"{self._path} was made shorter by another program")
+        with files.opened(self._path) as descriptor:
+            for data in files.read_through(descriptor, offset, length):
                 self._take(data, offset)
                 offset += len(data)
+                length -= len(data)
+        if length:
+            raise TransferError(f"{self._path} was made shorter by another program")
 
     def _take(self, data: bytes | memoryview, offset: int) -> None:
         self._whole.update(data)

@@ -28,8 +28,17 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise min(errors, key=_weight) from None
 
 
-async def each(things: Iterable[T], do: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
+async def each(
+    things: Iterable[T],
+    do: Callable[[T], Awaitable[None]],
+    *,
+    at_once: int,
+    widening: Callable[[int], Awaitable[bool]] | None = None,
+) -> None:
     """`do` done for each thing, begun in order, so many at once.
+
+    With `widening`, one at first, and twice as many each time that it, asked with how many there
+    are, says so.
 
     When one fails nothing more is begun, but what is under way ends first: a part that is nearly
     there is not sent twice because its neighbour failed. What stops the run, and what is no
@@ -49,9 +58,23 @@ async def each(things: Iterable[T], do: Callable[[T], Awaitable[None]], *, at_on
             if failures:
                 return
 
-    async with task_group() as group:
-        for _ in range(max(at_once, 1)):
-            group.start_soon(take)
+    async def widen(widening: Callable[[int], Awaitable[bool]], group: TaskGroup) -> None:
+        count = 1
+        while count < at_once:
+            if await widening(count):
+                for _ in range(min(count, at_once - count)):
+                    group.start_soon(take)
+                    count += 1
+
+    async with task_group() as outer:
+        async with task_group() as group:
+            if widening is None:
+                for _ in range(max(at_once, 1)):
+                    group.start_soon(take)
+            else:
+                group.start_soon(take)
+                outer.start_soon(widen, widening, group)
+        outer.cancel_scope.cancel()
     if failures:
         raise failures[0]
 

@@ -43,6 +43,8 @@ class Buffers:
     def __init__(self) -> None:
         self._idle: dict[int, list[bytearray]] = {_LARGE: [], _SMALL: []}
         self._out = 0
+        self.held_up = 0
+        """How often a body had to wait because what came was not yet written and digested."""
 
     def take(self, length: int) -> bytearray:
         """A buffer for a body of `length` bytes."""
@@ -254,6 +256,7 @@ class Taken(asyncio.BufferedProtocol):
             return
         self._paused = pause
         if pause:
+            self._pool.held_up += self._filling is None
             self._transport.pause_reading()
         else:
             self._moved_at_s = self._loop.time()

@@ -207,6 +207,11 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def held_up(self) -> int:
+        """How often a body had to wait for us, so far: its line brings more than we can take."""
+        return self._buffers.held_up
+
     async def send(
         self,
         request: Request,
