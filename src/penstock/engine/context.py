@@ -40,7 +40,7 @@ class Sent:
     @asynccontextmanager
     async def alone(self, name: str, digest: str) -> AsyncIterator[bytes]:
         """The key of a name and a digest, held by nobody else."""
-        text = f"{digest} {name}".encode("utf-8", "surrogateescape")
+        text = f"{digest} {name}".encode("utf-8", "surrogatepass")
         key = hashlib.blake2b(text, digest_size=16).digest()
         lock, users = self._locks.get(key, (anyio.Lock(), 0))
         self._locks[key] = (lock, users + 1)

@@ -58,6 +58,6 @@ def partial_of(
     """
     named = (identity.endpoint, identity.container, identity.remote_path)
     key = named if folder else (*named, identity.local_path)
-    name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    name = hashlib.sha256("\0".join(key).encode("utf-8", "surrogatepass")).hexdigest()[:24]
     stem = os.path.join(folder or os.path.dirname(final), f".penstock-{name}")  # noqa: PTH118, PTH120
     return Partial(f"{stem}.part", kept, f"{stem}-{os.getpid()}-{row}.part")

@@ -296,7 +296,7 @@ class Transport:
             return Response(answer.status, head, b"", digests, sent=sent)
         pours = request.sink is not None and 200 <= answer.status < 300  # noqa: PLR2004
         if not pours or answer.status not in request.accept:
-            content = await _bounded(answer, request)
+            content = await _bounded(answer, request, self._timeout.sock_read)
             return Response(answer.status, head, content, digests, sent=sent)
         assert request.sink is not None
         check_head(request, answer.status, head)
@@ -352,13 +352,19 @@ class Transport:
     ) -> bytes:
         """A body in memory, of a length that need not have been announced."""
         gathered = bytearray()
+        now_s = asyncio.get_running_loop().time
+        watch = Watch(self._timeout.sock_read, now_s())
         async for data in answer.content.iter_any():
             gathered += data
+            if watch.moved(len(data), now_s()) and len(gathered) < most:
+                answer.close()
+                raise TimeoutError
             if len(gathered) > most:
                 answer.close()
                 raise AnswerUnusable(f"{request.shown} brought more than {most} bytes")
             if self._pacer is not None:
                 await asyncio.sleep(self._pacer.spend(len(data)))
+                watch.rest(now_s())
         return bytes(gathered)
 
     async def _take(
@@ -461,11 +467,20 @@ def _proxy(
     return where.with_user(None), {"Proxy-Authorization": f"Basic {known}"}
 
 
-async def _bounded(answer: aiohttp.ClientResponse, request: Request) -> bytes:
+async def _bounded(
+    answer: aiohttp.ClientResponse, request: Request, stall_timeout_s: float | None
+) -> bytes:
     """A whole body that fits in memory."""
     gathered = bytearray()
+    now_s = asyncio.get_running_loop().time
+    watch = Watch(stall_timeout_s, now_s())
     async for data in answer.content.iter_any():
         gathered += data
+        # What was asked to be done may be told to be under way, by a blank now and then.
+        # Source: Amazon S3 API reference, "CompleteMultipartUpload".
+        if watch.moved(len(data), now_s()) and request.method == "GET":
+            answer.close()
+            raise TimeoutError
         if request.enough is not None and len(gathered) >= request.enough:
             answer.close()
             break

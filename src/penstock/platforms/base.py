@@ -52,6 +52,7 @@ from penstock.core.model import (
     Response,
     Target,
     Upload,
+    validator_of,
 )
 from penstock.core.traits import Traits
 
@@ -307,6 +308,13 @@ class JsonObject:
             raise AnswerUnusable(f"{self._what}: the answer has no text '{name}'")
         return value
 
+    def name(self) -> str:
+        """The field `name`, which must be a text, and may be an empty one: nothing is left out."""
+        value = self._fields.get("name")
+        if not isinstance(value, str):
+            raise AnswerUnusable(f"{self._what}: the answer has no text 'name'")
+        return value
+
     def url(self, name: str) -> str:
         """A field that must be an http(s) URL."""
         value = self.text(name)
@@ -398,6 +406,17 @@ def storage_refusal(request: Request, response: Response) -> ExchangeError:
         retry=response.status in TRANSIENT,
         retry_after_s=retry_after_s(response.headers),
     )
+
+
+def no_page(request: Request, response: Response) -> Response:
+    """The answer to a probe. Raises `AnswerUnusable` for a page that something between has sent.
+
+    A storage names a file's state (ETag, date) with whatever it sends of it; such pages do not.
+    """
+    page = response.headers.get("content-type", "").lower().startswith("text/html")
+    if response.status == 200 and page and validator_of(response.headers) is None:  # noqa: PLR2004
+        raise AnswerUnusable(f"{request.shown} was answered with a page of HTML")
+    return response
 
 
 # Source: RFC 9110, section 15.4; 303 is left out, for it asks for another method.

@@ -56,6 +56,7 @@ from penstock.platforms.base import (
     REDIRECTS,
     Prepared,
     following,
+    no_page,
     ranged_get,
 )
 from penstock.platforms.beginning import all_begin_again
@@ -230,7 +231,7 @@ class Coscine(Metadata, Listings):
             rank=Rank.FINISH,
             enough=1,
         )
-        return (yield from following(request))
+        return no_page(request, (yield from following(request)))
 
     def get_part(
         self,

@@ -143,4 +143,4 @@ def remote_file(item: JsonObject) -> RemoteFile:
     checksum = item.text_or_none("checksum")
     digests = {"md5": checksum.lower()} if checksum is not None else {}
     size = item.whole_or_none("filesize")
-    return RemoteFile(id_in(item.get("id")), item.text("name"), size, digests=digests)
+    return RemoteFile(id_in(item.get("id")), item.name(), size, digests=digests)

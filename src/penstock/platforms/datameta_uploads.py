@@ -161,7 +161,7 @@ class UploadFlows(Requests):
             return None
         if item.get("contentUploaded") is True:
             return None
-        return OpenUpload(upload_id, item.text("name"), "", None, None, None, None)
+        return OpenUpload(upload_id, item.name(), "", None, None, None, None)
 
 
 def check_name(name: str) -> None:

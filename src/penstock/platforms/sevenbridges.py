@@ -59,6 +59,7 @@ from penstock.platforms.base import (
     JsonObject,
     Prepared,
     following,
+    no_page,
     ranged_get,
     refuse_name,
     storage_refusal,
@@ -215,7 +216,7 @@ class SevenBridges:
         """A folder's entries that have exactly this name. Source: [REF] "List files", `name`."""
         query = [*self._of(folder), ("name", name), ("limit", "100"), ("fields", _FIELDS)]
         answer = JsonObject.of((yield self._api("GET", "/files", query)), "file listing")
-        return [item for item in answer.objects("items") if item.text("name") == name]
+        return [item for item in answer.objects("items") if item.name() == name]
 
     def _details(self, file_id: str) -> Flow[JsonObject]:
         path = f"/files/{quote(file_id, safe='')}"
@@ -243,7 +244,7 @@ class SevenBridges:
         response = yield self._api("GET", "/files", query)
         items = list(JsonObject.of(response, "file listing").objects("items"))
         folders = tuple(
-            RemoteFolder(item.text("id"), item.text("name")) for item in items if _is_folder(item)
+            RemoteFolder(item.text("id"), item.name()) for item in items if _is_folder(item)
         )
         files = [_remote_file(item) for item in items if not _is_folder(item)]
         unsized = [file.id for file in files if file.size is None]
@@ -350,7 +351,7 @@ class SevenBridges:
             auth=NO_AUTH,
             rank=Rank.FINISH,
         )
-        return (yield from following(request))
+        return no_page(request, (yield from following(request)))
 
     def get_part(
         self,
@@ -572,14 +573,8 @@ class SevenBridges:
         total = whole_number(response.headers.get("X-Total-Matching-Query"))
         more = offset + len(items) < total if total is not None else len(items) == size
         return StoredPage(
-            tuple(
-                (item.text("name"), stored_values(item)) for item in items if not _is_folder(item)
-            ),
-            tuple(
-                RemoteFolder(item.text("id"), item.text("name"))
-                for item in items
-                if _is_folder(item)
-            ),
+            tuple((item.name(), stored_values(item)) for item in items if not _is_folder(item)),
+            tuple(RemoteFolder(item.text("id"), item.name()) for item in items if _is_folder(item)),
             str(offset + len(items)) if more and items else None,
         )
 
@@ -632,7 +627,7 @@ def _is_folder(item: JsonObject) -> bool:
 def _remote_file(item: JsonObject) -> RemoteFile:
     return RemoteFile(
         item.text("id"),
-        item.text("name"),
+        item.name(),
         item.whole_or_none("size"),
         modified=item.text_or_none("modified_on"),
     )

@@ -6,7 +6,7 @@ what it says. The first armed fault that matches and is not used up is the one t
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -103,10 +103,14 @@ class Armed:
 
 
 class Faults:
-    """The faults armed on one simulator, in the order they were added."""
+    """The faults armed on one simulator, in the order they were added.
+
+    chance: asked about each request that no armed fault hits; what it returns happens to it.
+    """
 
     def __init__(self) -> None:
         self.armed: list[Armed] = []
+        self.chance: Callable[[HostName, str, str], Fault | None] | None = None
 
     def add(self, fault: Fault) -> Armed:
         """Return the fault, armed; its `hits` count how often it happened."""
@@ -130,4 +134,6 @@ class Faults:
             if taken is None and not spent and armed.matched > fault.skip:
                 armed.hits += 1
                 taken = fault
+        if taken is None and self.chance is not None:
+            taken = self.chance(host, method, path)
         return taken
