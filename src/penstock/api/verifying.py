@@ -18,7 +18,7 @@ from penstock.api.opening import folders_of, prepared, settings_of
 from penstock.config import Settings
 from penstock.core.errors import PenstockError, Refused, UsageError
 from penstock.core.events import Event, Note
-from penstock.core.locations import Local, Location, Remote
+from penstock.core.locations import Local, Location, Remote, unescape
 from penstock.core.model import RemoteFile
 from penstock.core.names import to_local
 from penstock.core.tables import ManifestRow
@@ -35,6 +35,7 @@ from penstock.engine.groups import each
 from penstock.engine.ledger import Ledger
 from penstock.engine.survey import Surveyor, no_such_place, take, walk_local
 from penstock.jobs import Job, path_of, read_location, read_rows
+from penstock.platforms.base import Platform
 from penstock.quotas import read_quotas
 from penstock.session import Session, ledger_in
 
@@ -146,10 +147,10 @@ async def verify(
                 rows,
                 str(first).rstrip("/"),
                 Path(table).parent,
-                remote=isinstance(first, Remote),
+                session.exchange.platform if session and isinstance(first, Remote) else None,
             )
         else:
-            claims = await _claims_remembered(first, ledger, session)
+            claims = await _claims_remembered(first, ledger, surveyor)
         if not claims and table is None and second is None:
             raise UsageError(f"nothing is known of {first}: name what to hold it against")
         if session is not None and not session.exchange.platform.traits.unique_names:
@@ -240,9 +241,13 @@ def _remote_claims(there: Mapping[str, RemoteFile]) -> dict[str, Claim]:
 
 
 def _claims_in(
-    rows: Sequence[ManifestRow], place: str, folder: Path, *, remote: bool
+    rows: Sequence[ManifestRow], place: str, folder: Path, platform: Platform | None
 ) -> dict[str, Claim]:
-    """The files a table names at a place, by their path below it. Blocks: it looks for copies."""
+    """The files a table names at a place, by their path below it. Blocks: it looks for copies.
+
+    `platform` is the place's, None for a local one.
+    """
+    escapes = platform is not None and platform.traits.escapes_names
     claims: dict[str, Claim] = {}
     local = os.path.abspath(place)  # noqa: PTH100 - a link on the way is not followed
     for row in rows:
@@ -252,13 +257,15 @@ def _claims_in(
         for mine, theirs in ((row.destination, row.source), (row.source, row.destination)):
             key = _below(mine, place) or _below(mine, local)
             if key is not None:
+                # It stood in a location, where names are written as locations write them.
+                key = "/".join(map(unescape, key.split("/"))) if escapes else key
                 other = theirs
                 break
         if key is None:
             named = row.destination or row.source
             stands = os.path.abspath(folder / named)  # noqa: PTH100
             key = _below(stands, local) or named.removeprefix("./")
-        if remote:
+        if platform is not None:
             key = "/".join(to_local(key.split("/")))
         copy = other if other is not None and Path(other).is_file() else None
         claims[key] = Claim(row.size, row.digests, path=_unchanged(copy, row))
@@ -282,7 +289,7 @@ def _below(text: str | None, place: str) -> str | None:
 
 
 async def _claims_remembered(
-    location: Location, ledger: Ledger, session: Session | None
+    location: Location, ledger: Ledger, surveyor: Surveyor | None
 ) -> dict[str, Claim]:
     """What the ledger proved at a place, the last of each."""
     claims: dict[str, Claim] = {}
@@ -294,11 +301,12 @@ async def _claims_remembered(
             if key is not None:
                 claims[key] = Claim(row.size, row.digests)
         return claims
-    assert session is not None
-    place = session.exchange.platform.place(path_of(location))
-    for row in await ledger.proved_there(
-        session.exchange.platform.endpoint, place.container, place.path
-    ):
+    assert surveyor is not None
+    platform = surveyor.platform
+    place = platform.place(path_of(location))
+    # The ledger has the platform's own name for the container.
+    container = (await surveyor.find(place)).place.container
+    for row in await ledger.proved_there(platform.endpoint, container, place.path):
         path = row.identity.remote_path
         if row.placed and "/" not in row.placed:
             path = "/".join(filter(None, (path.rpartition("/")[0], row.placed)))
