@@ -1,39 +1,32 @@
-"""Downloads by plain URL from nginx on loopback: penstock beside aria2, curl and rclone.
+"""Downloads by plain URL from nginx on loopback: penstock beside aria2, curl, rclone and parfive.
 
     python benchmarks/downloads.py                  # all workloads, 5 rounds: some minutes
-    python benchmarks/downloads.py large --rounds 3 # one of: large many files small
+    python benchmarks/downloads.py large --rounds 3 # some of: large many tls files small
     python benchmarks/downloads.py --smoke          # tiny: some seconds
 
-Every client is a process of its own, started anew each round, the order turned each round; its
-wall clock, CPU (user and system) and peak memory are the kernel's (where a shell runs two, the
-memory is the shell's). What it wrote is compared with the source in every round. penstock and aria2
-hold the bytes against SHA-256; "curl, then sha256sum" does so afterwards; what is marked
-"unverified" does not. Ratios are penstock's over the peer's, taken round by round, their median
-told. A peer that is not installed is left out, and said.
+What each client wrote is compared with the source in every round. penstock and aria2 hold the bytes
+against SHA-256; "curl, then sha256sum" does so afterwards; what is marked "unverified" does not. A
+peer that is not installed is left out, and said. The files lie in memory (/dev/shm) where there is
+such a place, unless `--folder` names another: penstock flushes each file to the disk before it says
+that it is there, which no peer does, and on a disk that is what would be measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import filecmp
 import hashlib
 import json
 import os
 import shutil
-import signal
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import KIB, MIB, print_table, resident
+from harness import KIB, MIB
+from peers import Client, Took, certify, in_turns, nginx, penstock, program, run, table
 
-_LOOK_S = 0.005
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a place in memory, in which a folder of our own is made
 
 
 @dataclass(frozen=True)
@@ -42,25 +35,21 @@ class Workload:
     count: int
     size: int
     wide: int
+    tls: bool = False
+    parfive: bool = False
 
 
 FULL = {
     "large": Workload("1 x 1 GiB", 1, 1024 * MIB, 1),
-    "many": Workload("16 x 64 MiB", 16, 64 * MIB, 8),
+    "many": Workload("16 x 64 MiB", 16, 64 * MIB, 8, parfive=True),
+    "tls": Workload("1 x 1 GiB over TLS", 1, 1024 * MIB, 1, tls=True),
     "files": Workload("2,000 x 256 KiB", 2000, 256 * KIB, 16),
     "small": Workload("10,000 x 4 KiB", 10_000, 4 * KIB, 16),
 }
-SMOKE = {"many": Workload("3 x 2 MiB", 3, 2 * MIB, 2)}
-
-
-@dataclass(frozen=True)
-class Took:
-    wall_s: float
-    cpu_s: float
-    peak: int
-
-
-Client = Callable[[Path], list[str]]
+SMOKE = {
+    "many": Workload("3 x 2 MiB", 3, 2 * MIB, 2, parfive=True),
+    "tls": Workload("1 x 3 MiB over TLS", 1, 3 * MIB, 1, tls=True),
+}
 
 
 @dataclass
@@ -73,7 +62,7 @@ class Stage:
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.work.tls else ''}://127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
         source = self.folder / "source"
@@ -103,141 +92,76 @@ class Stage:
         ):
             (self.folder / name).write_text("\n".join(lines) + "\n")
 
-    def clients(self) -> dict[str, list[str]]:
-        wide, at = self.work.wide, self.folder
-        curl = f"curl -sS --parallel --parallel-max {wide} -K {at}/curl.txt"
-        wanted = {
-            "penstock": [
-                *(sys.executable, "-m", "penstock", "copy", "--json", "--progress", "none"),
-                *("--manifest", f"{at}/manifest.csv", "./"),
-            ],
-            "aria2 --checksum": [
-                *("aria2c", "-q", "-i", f"{at}/aria2.txt", "-j", str(wide), "-x1", "-s1"),
+    def clients(self, streams: int = 1) -> dict[str, Client]:
+        """Who is there; aria2 may have so many connections a file."""
+        wide, at = str(self.work.wide), self.folder
+        ca = f"{at}/cert.pem" if self.work.tls else ""
+        trusted = {"SSL_CERT_FILE": ca} if ca else {}
+        there = {"penstock": penstock("--manifest", f"{at}/manifest.csv", "./", **trusted)}
+        if found := program("aria2c"):
+            there["aria2 --checksum"] = Client(
+                *(found, "-q", "-i", f"{at}/aria2.txt", "-j", wide, f"-x{streams}", f"-s{streams}"),
                 *("--check-integrity=true", "--no-conf", "--file-allocation=falloc"),
-            ],
-            "curl, then sha256sum": ["sh", "-c", f"{curl} && sha256sum -c --quiet {at}/SHA256SUMS"],
-            "curl (unverified)": ["sh", "-c", f"exec {curl}"],
-            "rclone (unverified)": [
-                *("rclone", "copy", "--config", "", "--http-url", self.base, ":http:", "."),
+                *(["--min-split-size=1M"] if streams > 1 else []),
+                *([f"--ca-certificate={ca}"] if ca else []),
+            )
+        if found := program("curl"):
+            trust = f"--cacert {ca}" if ca else ""
+            curl = f"{found} -sS {trust} --parallel --parallel-max {wide} -K {at}/curl.txt"
+            check = f"sha256sum -c --quiet {at}/SHA256SUMS"
+            there["curl, then sha256sum"] = Client("sh", "-c", f"{curl} && {check}")
+            there["curl (unverified)"] = Client("sh", "-c", f"exec {curl}")
+        if found := program("rclone"):
+            there["rclone (unverified)"] = Client(
+                *(found, "copy", "--config", "", "--http-url", self.base, ":http:", "."),
                 *("--files-from-raw", f"{at}/files.txt", "--no-traverse", "--http-no-head"),
-                *("--transfers", str(wide), "-q"),
-            ],
-        }
-        there = {}
-        for name, command in wanted.items():
-            program = name.split()[0].rstrip(",").replace("aria2", "aria2c")
-            if program == "penstock" or shutil.which(program):
-                there[name] = command
-            else:
-                print(f"{name}: {program} is not installed, left out", file=sys.stderr)
+                *("--transfers", wide, "-q"),
+                *(["--ca-cert", ca] if ca else []),
+            )
+        if self.work.parfive and (found := program("parfive")):
+            urls = [f"{self.base}/{name}" for name in (at / "files.txt").read_text().split()]
+            there["parfive (unverified)"] = Client(
+                found, "--max-conn", wide, "--no-progress", "--directory", ".", *urls
+            )
         return there
 
-    def run(self, command: list[str]) -> Took:
+    def one(self, name: str, client: Client) -> Took:
+        """What one run took. Raises `RuntimeError` where what it fetched is not what was served."""
         back = self.folder / "back"
         shutil.rmtree(back, ignore_errors=True)
         back.mkdir()
-        home = self.folder / "home"
-        shutil.rmtree(home, ignore_errors=True)
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "XDG_"))}
-        environ = kept | {"HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        began = time.perf_counter()
-        with (self.folder / "output").open("wb") as out:
-            process = subprocess.Popen(command, cwd=back, env=environ, stdout=out, stderr=out)
-            peak = 0
-            while True:
-                peak = max(peak, resident(process.pid))
-                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-                if pid:
-                    break
-                time.sleep(_LOOK_S)
-        took = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        text = (self.folder / "output").read_text(errors="replace")
-        if process.returncode:
-            raise RuntimeError(f"{command[0]} ended with {process.returncode}: {text[-2000:]}")
+        took, text = run(client, back, self.folder / "home")
         names = (self.folder / "files.txt").read_text().split()
         _, wrong, missing = filecmp.cmpfiles(self.folder / "source", back, names, shallow=False)
         if wrong or missing:
-            raise RuntimeError(f"{command[0]}: {len(wrong)} differ, {len(missing)} are missing")
-        if "penstock" in command and json.loads(text)["verified"] != self.work.count:
+            raise RuntimeError(f"{name}: {len(wrong)} differ, {len(missing)} are missing")
+        if name == "penstock" and json.loads(text)["verified"] != self.work.count:
             raise RuntimeError(f"not all were verified: {text}")
-        return Took(took, usage.ru_utime + usage.ru_stime, peak)
-
-
-@contextlib.contextmanager
-def nginx(folder: Path, port: int) -> Iterator[None]:
-    """nginx serving `folder`/source, one worker, nothing logged."""
-    # As root, nginx would serve as somebody who may not look into a temporary folder.
-    user = "user root; " if os.getuid() == 0 else ""
-    (folder / "nginx.conf").write_text(
-        f"{user}pid {folder}/nginx.pid; daemon off; worker_processes 1; error_log stderr crit;"
-        "events { worker_connections 1024; }"
-        f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;"
-        f" client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;"
-        f" fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4;"
-        f" scgi_temp_path {folder}/t5;"
-        f" server {{ listen 127.0.0.1:{port}; root {folder}/source; }} }}"
-    )
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    process = subprocess.Popen([program, "-p", str(folder), "-c", f"{folder}/nginx.conf"])
-    try:
-        time.sleep(0.5)
-        yield
-    finally:
-        process.send_signal(signal.SIGQUIT)
-        process.wait()
+        return took
 
 
 def measure(work: Workload, port: int, rounds: int, folder: Path | None) -> None:
     """One workload, every client in every round, as a table."""
-    with tempfile.TemporaryDirectory(prefix="penstock-downloads-", dir=folder) as own:
+    where = folder or (_MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="penstock-downloads-", dir=where) as own:
         stage = Stage(Path(own), port, work)
+        if work.tls and not certify(stage.folder):
+            return
         stage.prepare()
-        clients = stage.clients()
-        took: dict[str, list[Took]] = {name: [] for name in clients}
-        with nginx(stage.folder, port):
-            order = list(clients)
-            for _ in range(rounds):
-                for name in order:
-                    took[name].append(stage.run(clients[name]))
-                order = order[1:] + order[:1]
-    rows: list[tuple[str, ...]] = []
-    for name, runs in took.items():
-        wall, cpu = ([getattr(run, field) for run in runs] for field in ("wall_s", "cpu_s"))
-        ratios = ("", "")
-        if name != "penstock":
-            ratios = (
-                _ratio([run.wall_s for run in took["penstock"]], wall),
-                _ratio([run.cpu_s for run in took["penstock"]], cpu),
-            )
-        rows.append(
-            (
-                name,
-                f"{statistics.median(wall):.2f} [{min(wall):.2f}-{max(wall):.2f}]",
-                f"{statistics.median(cpu):.2f}",
-                f"{max(run.peak for run in runs) / MIB:.0f}",
-                *ratios,
-            )
-        )
-    head = ("client", "wall s", "CPU s", "peak MiB", "penstock's wall ÷", "penstock's CPU ÷")
-    print(f"\n{work.title}, {rounds} rounds\n")
-    print_table(head, rows)
-
-
-def _ratio(ours: list[float], theirs: list[float]) -> str:
-    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
+        with nginx(stage.folder, port, tls=work.tls):
+            table(work.title, in_turns(stage.clients(), rounds, stage.one))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", help=f"some of: {' '.join(FULL)}")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where to work; default: the temporary folder")
+    parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
     parser.add_argument("--port", type=int, default=18_917)
     parser.add_argument("--smoke", action="store_true", help="all of it, tiny")
     given = parser.parse_args()
-    if shutil.which("nginx") is None and not Path("/usr/sbin/nginx").exists():
-        print("nginx is not installed: nothing to fetch from, all left out")
+    if program("nginx") is None:
+        print("nothing to fetch from, all left out")
         return
     works = SMOKE if given.smoke else {name: FULL[name] for name in given.workloads or FULL}
     for work in works.values():

@@ -51,6 +51,17 @@ def test_every_measure_is_taken(tmp_path: Path) -> None:
     assert up[1] == "201 of 201 proved, 0 uploads left open"
 
 
+@pytest.mark.parametrize("name", ["downloads", "link", "s3"])
+def test_clients_are_measured_and_what_they_moved_is_compared(name: str, tmp_path: Path) -> None:
+    results, environ = tmp_path / "results.md", {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, ROOT / "benchmarks" / "run_all.py", "--smoke", "--only", name]
+    subprocess.run([*command, "--results", results], env=environ, check=True, capture_output=True)
+    text = results.read_text()
+    assert f"\n## {name}\n" in text
+    assert "It failed" not in text
+    assert "| penstock " in text or " penstock " in text or "all left out" in text
+
+
 def test_files_in_an_s3_storage_take_no_api_request(tmp_path: Path) -> None:
     found = {name: row[0] for name, row in rows("requests_coscine_s3.py", tmp_path).items()}
     assert found == {
