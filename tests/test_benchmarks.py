@@ -54,8 +54,9 @@ def test_every_measure_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["downloads", "link", "s3"])
 def test_clients_are_measured_and_what_they_moved_is_compared(name: str, tmp_path: Path) -> None:
     results, environ = tmp_path / "results.md", {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, ROOT / "benchmarks" / "run_all.py", "--smoke", "--only", name]
-    subprocess.run([*command, "--results", results], env=environ, check=True, capture_output=True)
+    script = str(ROOT / "benchmarks" / "run_all.py")
+    command = [sys.executable, script, "--smoke", "--only", name, "--results", str(results)]
+    subprocess.run(command, env=environ, check=True, capture_output=True)
     text = results.read_text()
     assert f"\n## {name}\n" in text
     assert "It failed" not in text

@@ -288,11 +288,7 @@ class Fetching:
         """
         held_up, exchange = self._context.exchange.held_up, self._context.exchange
         before, began_s = self._moved, self._context.clock.now_s()
-        while True:
-            await anyio.sleep(_MOMENT_S)
-            if self._moved != before or streams > 1:
-                break
-            began_s = self._context.clock.now_s()  # Nothing has come yet: that tells of no rate.
+        await anyio.sleep(_MOMENT_S)
         seconds = self._context.clock.now_s() - began_s
         slow = self._moved - before < streams * FAST * seconds
         return slow and exchange.held_up == held_up
