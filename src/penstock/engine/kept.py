@@ -80,6 +80,7 @@ def _write(path: Path, body: bytes) -> None:
     beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.touch(mode=0o600)
         beside.write_bytes(body)
         os.replace(beside, path)  # noqa: PTH105 - as the other renames
     except OSError:
