@@ -21,7 +21,7 @@ from penstock.core.errors import PenstockError, ProfileError, TokenRefused
 from penstock.core.events import Event, Note, QuotaWait
 from penstock.core.traits import Traits
 from penstock.core.width import Width
-from penstock.engine import permits
+from penstock.engine import descriptors, permits
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import TRIES, Credentials, Exchange, refused_sentence
 from penstock.engine.files import hop
@@ -148,7 +148,7 @@ async def open_session(
         bodies = Permits(width_for(concurrency, traits, clock), clock.now_s)
         async with (
             Transport(
-                connections=max(100, 4 * bodies.width.most),
+                connections=min(max(100, 4 * bodies.width.most), descriptors.each_kind()),
                 pacer=Pacer(bwlimit, clock.now_s) if bwlimit is not None else None,
                 tls=await hop(trusting, profile.network),
                 proxy=partial(proxy_for, profile.network),
@@ -188,11 +188,13 @@ async def open_session(
 
 def width_for(concurrency: int | None, traits: Traits, clock: Clock) -> Width:
     """Bodies in flight: what is asked for, else what finds its level, as the platform bears it."""
+    room = descriptors.each_kind()
     if concurrency is not None:
-        fixed = min(concurrency, traits.bodies_at_once or concurrency)
+        fixed = min(concurrency, traits.bodies_at_once or concurrency, room)
         return Width(least=fixed, most=fixed, begin=fixed, now_s=clock.now_s())
-    most = min(permits.MOST, traits.bodies_at_once or permits.MOST)
-    return Width(least=permits.LEAST, most=most, begin=permits.BEGIN, now_s=clock.now_s())
+    most = min(permits.MOST, traits.bodies_at_once or permits.MOST, room)
+    least, begin = min(permits.LEAST, room), min(permits.BEGIN, room)
+    return Width(least=least, most=most, begin=begin, now_s=clock.now_s())
 
 
 def _expiry(profile: Profile, clock: Clock) -> list[str]:
@@ -216,6 +218,6 @@ def remembered_sentence(profile: str) -> str:
     )
 
 
-def ledger_in(folders: Folders, clock: Clock) -> Ledger:
-    """The ledger of a state folder, not yet opened."""
-    return Ledger(folders.state, wall=clock.wall_at)
+def ledger_in(folders: Folders, clock: Clock, *, rebuild: bool = False) -> Ledger:
+    """The ledger of a state folder, not yet opened; `rebuild` as in `engine.commits`."""
+    return Ledger(folders.state, wall=clock.wall_at, rebuild=rebuild)

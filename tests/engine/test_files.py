@@ -26,7 +26,6 @@ from penstock.core.errors import (
     DestinationRefused,
     SourceChanged,
     SourceMissing,
-    SourceUnreadable,
 )
 from penstock.core.model import MIB, FileSlice
 from penstock.engine import files
@@ -163,21 +162,31 @@ async def test_a_slice_beyond_the_end_says_that_the_source_changed(tmp_path: Pat
 async def test_a_source_that_is_gone_or_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceMissing, match="does not exist"):
         await _read(FileSlice(str(tmp_path / "no"), 0, 1), Digests(()))
-    with pytest.raises(SourceUnreadable):
+    with pytest.raises(SourceChanged):
         await _read(FileSlice(str(tmp_path), 0, 1), Digests(()))
 
 
 async def test_reading_cancelled_while_it_opens_leaves_no_descriptor(
     tmp_path: Path, open_descriptors: Callable[[Path], list[str]]
 ) -> None:
-    """A pipe opens once someone writes to it: an open that takes its time."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    task = asyncio.ensure_future(_read(FileSlice(str(pipe), 0, 1), Digests(())))
-    await asyncio.sleep(0.02)
-    task.cancel()
-    with pipe.open("wb"), pytest.raises(asyncio.CancelledError):
-        await task
+    path = tmp_path / "f"
+    path.write_bytes(b"x")
+    for turns in range(4):
+        task = asyncio.ensure_future(_read(FileSlice(str(path), 0, 1), Digests(())))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert open_descriptors(tmp_path) == []
+
+
+async def test_a_pipe_in_the_place_of_a_source_is_not_waited_for(
+    tmp_path: Path, open_descriptors: Callable[[Path], list[str]]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceChanged, match="no file any more"):
+        await _read(FileSlice(str(tmp_path / "pipe"), 0, 1), Digests(()))
     assert open_descriptors(tmp_path) == []
 
 

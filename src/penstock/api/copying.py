@@ -38,6 +38,7 @@ from penstock.core.plan import check_part_size
 from penstock.core.report import Line, Summary
 from penstock.core.transfers import Choices
 from penstock.core.units import parse_duration, parse_rate
+from penstock.engine import descriptors
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
 from penstock.engine.files import hop
@@ -122,6 +123,7 @@ async def copy(
     partial_dir: str | os.PathLike[str] | None = None,
     submit: str | None = None,
     submit_complete: bool = False,
+    rebuild_ledger: bool = False,
     leave_out: Sequence[str | os.PathLike[str]] = (),
     on_event: Callable[[Event], None] | None = None,
     stop: Stop | None = None,
@@ -132,8 +134,9 @@ async def copy(
     `locations` are the sources, then the destination. Safe to run again: what is verified is not
     moved again, and what was under way carries on. `rules` is `include` and `exclude` in one
     order, the last match winning. `leave_out` are local files that are not meant though they lie in
-    a source, such as a log that is being written. `on_event` is called with each event
-    (`penstock.core.events`) as it happens, in the event loop: it must be quick.
+    a source, such as a log that is being written. `rebuild_ledger`: a ledger that is damaged, or
+    too new, is set aside, and begun anew from what is really there. `on_event` is called with each
+    event (`penstock.core.events`) as it happens, in the event loop: it must be quick.
 
     Raises `UsageError` where the arguments make no sense (nothing moved), and `RunStopped` where
     the run ended early for a cause all transfers share, `Interrupted` among them; its `report` is
@@ -199,6 +202,7 @@ async def copy(
         bwlimit=parse_rate(bwlimit) if bwlimit is not None else None,
         retries=retries,
         quotas=quotas,
+        rebuild_ledger=rebuild_ledger,
     ) as (session, ledger, surveyor):
         return await run.through(session, ledger, surveyor, settings)
 
@@ -224,7 +228,7 @@ def _files_at_once(concurrency: int | None, profile: Profile) -> int:
     quota = terms_of(profile, traits).top
     wide = FILES_AT_ONCE if concurrency is None else 2 * concurrency
     borne = traits.files_at_once or FILES_AT_ONCE
-    return max(4, min(FILES_AT_ONCE, borne, wide, quota // 4))
+    return min(max(4, min(FILES_AT_ONCE, borne, wide, quota // 4)), descriptors.each_kind())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from penstock.config import Settings, load, state_dir
 from penstock.core.errors import (
     UsageError,
 )
-from penstock.core.events import Event
+from penstock.core.events import Event, Note
 from penstock.core.locations import Local, Remote, Url
 from penstock.core.transfers import Choices
 from penstock.engine.clock import Clock
@@ -59,10 +59,11 @@ async def prepared(
     bwlimit: int | None = None,
     retries: int | None,
     quotas: Quotas,
+    rebuild_ledger: bool = False,
 ) -> AsyncIterator[tuple[Session, Ledger, Surveyor]]:
     """A session for the job's profile, its ledger, and a surveyor; all closed at the end."""
     async with (
-        ledger_in(folders, clock) as ledger,
+        ledger_in(folders, clock, rebuild=rebuild_ledger) as ledger,
         open_session(
             settings.profile(job.profile),
             settings,
@@ -75,6 +76,8 @@ async def prepared(
             quotas=quotas,
         ) as session,
     ):
+        if ledger.mended is not None:
+            emit(Note(ledger.mended))
         yield session, ledger, Surveyor(session.exchange, ledger, emit)
 
 

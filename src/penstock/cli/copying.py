@@ -63,6 +63,7 @@ class Wanted:
     deadline: float | None
     times: bool
     partial_dir: str | None
+    rebuild_ledger: bool
     follow: bool
     keep_names: bool
     on_finish: str | None
@@ -197,6 +198,7 @@ def _moved(wanted: Wanted, watch: Watch) -> tuple[Report | None, PenstockError |
                 **wanted.shared(),
                 report=wanted.report,
                 save_metadata=wanted.save_metadata,
+                rebuild_ledger=wanted.rebuild_ledger,
                 max_failures=wanted.max_failures,
                 deadline=wanted.deadline,
                 leave_out=(wanted.log,) if wanted.log is not None else (),

@@ -224,6 +224,11 @@ moving = together(
         help="Stop, state saved, after this long: 8h.",
     ),
     click.option(
+        "--rebuild-ledger",
+        is_flag=True,
+        help="Set a damaged ledger aside and find out anew what is there.",
+    ),
+    click.option(
         "--partial-dir", metavar="DIR", help="Keep unfinished parts there (same file system)."
     ),
     state,

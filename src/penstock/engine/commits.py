@@ -24,10 +24,11 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import anyio
 
-from penstock.core.errors import LedgerError, UsageError
-from penstock.engine import moments
+from penstock.core.errors import LedgerError
+from penstock.engine import mending, moments
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
+from penstock.engine.mounts import on_network
 from penstock.engine.schema import APPLICATION_ID, STEPS
 
 T = TypeVar("T")
@@ -50,7 +51,20 @@ class _Asked:
 class Commits:
     """The ledger's file in one state folder, opened by `async with`."""
 
-    def __init__(self, folder: Path, *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        wall: Callable[[], float],
+        rebuild: bool = False,
+        patience_s: float = BUSY_TIMEOUT_S,
+        on_network: Callable[[Path], bool] = on_network,
+    ) -> None:
+        """`rebuild`: a file that can never be used is set aside, and `mended` says so."""
+        self.mended: str | None = None
+        self._rebuild = rebuild
+        self._patience_s = patience_s
+        self._on_network = on_network
         self.path = folder / "ledger.sqlite3"
         self._folder = folder
         self._wall = wall
@@ -100,44 +114,79 @@ class Commits:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.holder.__enter__()
+        except OSError as error:
+            raise mending.no_folder(self._folder, error) from error
+        try:
+            self._connection = self._connect()
+        except mending.LedgerUnusable as error:
+            if not self._rebuild:
+                raise
+            self._connection = self._begin_anew(error)
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.Error) as error:
-            raise UsageError(
-                f"cannot keep a ledger in {self._folder}: {error}; name a folder that can be "
-                "written with --state"
-            ) from error
+            raise mending.no_folder(self._folder, error) from error
         try:
-            _use_wal(connection)
+            self._use_journal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            if self._rebuild:
+                mending.check_whole(self.path, connection)
             self._migrate(connection)
         except sqlite3.Error as error:
             connection.close()
-            raise LedgerError(
-                f"the ledger {self.path} cannot be read ({error}); move it away and run the same "
-                "command again: what is at the destination is found by listing it"
+            raise mending.trouble(
+                self.path, error, opening=True, waited_s=self._patience_s
             ) from error
         except LedgerError:
             connection.close()
             raise
-        self._connection = connection
+        return connection
+
+    def _begin_anew(self, why: LedgerError) -> sqlite3.Connection:
+        """A new ledger in place of one that cannot be used, which is set aside."""
+        if self.holder.others():
+            raise LedgerError(
+                f"the ledger {self.path} cannot be used, and other runs have it open: end them, "
+                "then run the same command again"
+            ) from why
+        try:
+            aside = mending.set_aside(self.path, self._wall())
+        except OSError as error:
+            raise mending.no_folder(self._folder, error) from error
+        connection = self._connect()
+        connection.execute("BEGIN IMMEDIATE")
+        uploads = mending.carry_over(aside, connection)
+        connection.execute("COMMIT")
+        self.mended = (
+            f"the ledger was begun anew; the old one is kept as {aside}. What is at the "
+            "destination is found by listing it and proved by its digests"
+            + (f"; {uploads} unfinished uploads were read out of it" if uploads else "")
+        )
+        return connection
+
+    def _use_journal(self, connection: sqlite3.Connection) -> None:
+        """WAL, where readers do not wait for writers; a rollback journal on a network's files."""
+        if self._on_network(self._folder):
+            connection.execute("PRAGMA journal_mode = DELETE")
+        else:
+            _use_wal(connection)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        if version > len(STEPS):
-            connection.execute("ROLLBACK")
-            raise LedgerError(
-                f"the ledger {self.path} was written by a newer penstock (its format is {version}, "
-                f"this one knows {len(STEPS)}): upgrade, or use another --state folder"
-            )
         if application not in {0, APPLICATION_ID} or (version == 0 and application):
             connection.execute("ROLLBACK")
             raise LedgerError(f"{self.path} is an SQLite file, but no ledger")
+        if version > len(STEPS):
+            connection.execute("ROLLBACK")
+            raise mending.too_new(self.path, version, len(STEPS))
         for step in STEPS[version:]:
             for statement in step.split(";"):
                 connection.execute(statement)
@@ -235,11 +284,11 @@ class Commits:
             if changed is not None:
                 moments.reached(moments.COMMITTED, changed)
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise LedgerError(
-                f"the ledger {self.path} cannot be written: {error}; nothing that was proved is "
-                "lost. Mend the cause (a full disk, a read-only folder) and run the command again"
+            with suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            raise mending.trouble(
+                self.path, error, opening=False, waited_s=self._patience_s
             ) from error
         return outcomes
 
@@ -259,9 +308,9 @@ def _alone(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], 
     connection.execute("SAVEPOINT one")
     try:
         result = work(connection)
-    except sqlite3.OperationalError:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is one caller's, and raised there
+    except Exception as error:
+        if type(error) in {sqlite3.OperationalError, sqlite3.DatabaseError}:
+            raise  # The file's, not one caller's.
         connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
         return None, error

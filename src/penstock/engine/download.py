@@ -227,6 +227,8 @@ class Download:
     async def _prove_same(self) -> Ended | None:
         """The end of a transfer whose destination holds the same bytes already."""
         size, row = self._transfer.file.size, self._row
+        if not await hop(Path(self._final).is_file):
+            return None  # A pipe, or a link that leads nowhere.
         found = await hop(files.fingerprint, self._final)
         promised_size = self._transfer.promised_size
         is_told, size = size is not None, found.size if size is None else size

@@ -33,6 +33,7 @@ from penstock.core.errors import (
     DestinationFull,
     DestinationRefused,
     PenstockError,
+    RunStopped,
     SourceChanged,
     SourceMissing,
     SourceUnreadable,
@@ -82,6 +83,8 @@ async def settled(running: asyncio.Future[T]) -> T:
                 await asyncio.wait((running,))
             except asyncio.CancelledError as error:
                 cancelled = error
+    if not running.cancelled():
+        running.exception()  # Seen: nobody is left to tell.
     raise cancelled
 
 
@@ -92,6 +95,10 @@ def local_error(error: OSError, path: str) -> PenstockError:
         return DestinationFull(
             f"no room left for {path}: {why}; free some space and run the same command again"
         )
+    if error.errno == errno.EROFS:
+        return RunStopped(
+            f"cannot write {path}: {why}; once it can be written, run the same command again"
+        )
     return DestinationRefused(f"cannot write {path}: {why}")
 
 
@@ -100,6 +107,19 @@ def source_error(error: OSError, path: str) -> PenstockError:
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
         return SourceMissing(f"{path} does not exist")
     return SourceUnreadable(f"cannot read {path}: {error.strerror or error}")
+
+
+def open_file(path: str) -> int:
+    """A descriptor to read a file by. `SourceChanged` for what is none, which is not waited for.
+
+    A pipe that took the place of a file would keep whoever opens it until somebody writes to it.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SourceChanged(f"{path} is no file any more; something else took its place")
+    return descriptor
 
 
 def fingerprint(path: str) -> Fingerprint:
@@ -226,7 +246,8 @@ class SliceWriter:
 
     def _write(self, pieces: Sequence[bytes | memoryview], last: bool) -> int:  # noqa: FBT001 - hop's
         if self._descriptor < 0:
-            self._descriptor = os.open(self._target.path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+            flags = os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(self._target.path, flags)
         offset = self._target.offset + self.written
         for piece in pieces:
             view, began = memoryview(piece), offset
@@ -266,7 +287,7 @@ async def reading(
     opened: list[int] = []
 
     def open_it() -> None:
-        opened.append(os.open(source.path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+        opened.append(open_file(source.path))
 
     try:
         await hop(open_it)
@@ -305,8 +326,8 @@ async def reading(
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[int]:
-    """A descriptor to read a file by. Raises OSError. Blocks."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    """A descriptor to read a file by, as `open_file`. Raises OSError. Blocks."""
+    descriptor = open_file(path)
     try:
         yield descriptor
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -29,9 +30,16 @@ class Holder:
 
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
-            _path(self._folder, self.id).unlink(missing_ok=True)
+            # The folder may be read-only by now, or gone; the lock ends with the descriptor.
+            with suppress(OSError):
+                _path(self._folder, self.id).unlink()
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def others(self) -> list[str]:
+        """The other holders in the folder that are there."""
+        names = (path.stem for path in self._folder.glob("*.lock"))
+        return [name for name in names if name != self.id and self.lives(name)]
 
     def lives(self, other: str) -> bool:
         """Whether the holder `other` is still there. Tidies away the lock of one that is not."""

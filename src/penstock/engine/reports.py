@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Protocol, Self
 
-from penstock.core.errors import UsageError
+from penstock.core.errors import RunStopped, UsageError
 
 # Runs whose lines are kept.
 KEPT = 20
@@ -34,6 +34,7 @@ class ReportWriter:
         self._folder = folder
         self._targets = [self.path] + ([wanted] if wanted is not None else [])
         self._files: list[TextIOWrapper] = []
+        self._lost: set[Path] = set()
 
     def __enter__(self) -> Self:
         """Raises `UsageError` where a report cannot be written."""
@@ -66,10 +67,19 @@ class ReportWriter:
         self._files = []
 
     def write(self, line: ReportLine) -> None:
-        """One line more."""
+        """One line more. Raises, once, what stops a run whose report cannot be written on."""
         text = line.json() + "\n"
-        for file in self._files:
-            file.write(text)
+        for file, target in zip(self._files, self._targets, strict=False):
+            if target in self._lost:
+                continue
+            try:
+                file.write(text)
+            except OSError as error:
+                self._lost.add(target)
+                raise RunStopped(
+                    f"the report {target} cannot be written on: {error.strerror}; nothing that was "
+                    "proved is lost. Free some space and run the same command again"
+                ) from error
 
     def __exit__(self, *_: object) -> None:
         for file, target in zip(self._files, self._targets, strict=False):

@@ -34,12 +34,12 @@ from penstock.core.window import NS_PER_S, Count, Terms, Window, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
+from penstock.engine.mounts import on_network
 from penstock.engine.slots_sqlite import (
     BUSY_MS,
     TABLES,
     Rows,
     begin,
-    on_network,
     refused_at_of,
     root_of,
     standing_of,
