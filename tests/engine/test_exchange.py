@@ -241,6 +241,21 @@ async def test_a_host_that_cannot_be_reached_costs_no_slot_and_no_request(
         assert await held(world) == 0
 
 
+async def test_a_storage_that_is_away_alone_fails_and_is_not_waited_for(
+    unused_tcp_port: int, compose: Compose
+) -> None:
+    """The platform answers, so the network is there: this host is not for us to reach."""
+    async with compose(tries=2) as world:
+        await world.exchange.run(ask(user(world)))
+        url = f"http://127.0.0.1:{unused_tcp_port}/x"
+        with anyio.fail_after(5):
+            error = await thrown(world, Request("GET", url, cost=0, auth=NO_AUTH))
+        assert isinstance(error, NotSent)
+        assert await world.transport.reaches(world.sim.endpoint)
+        assert not await world.transport.reaches(url)
+        assert len(world.sim.log) == 1, "asking whether the network is there asks nothing"
+
+
 async def test_bytes_of_a_failed_try_are_taken_back(compose: Compose, tmp_path: Path) -> None:
     (tmp_path / "sink").write_bytes(bytes(3 << 20))
     async with compose() as world:

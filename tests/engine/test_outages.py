@@ -117,6 +117,15 @@ async def test_a_host_that_never_answered_is_not_waited_for() -> None:
     assert not any(outages.unreachable(HOST, "x") for _ in range(10))
 
 
+async def test_a_host_met_first_while_the_network_is_away_is_waited_for() -> None:
+    outages = Outages()
+    assert not outages.is_known(HOST)
+    outages.vouched(HOST)
+    assert outages.is_known(HOST)
+    assert all(outages.unreachable(HOST, "x") for _ in range(3))
+    assert outages.is_closed(HOST)
+
+
 async def test_one_connection_refused_is_no_outage() -> None:
     outages = Outages()
     outages.answered(HOST)

@@ -221,6 +221,7 @@ class Exchange:
                 response = await self._send_when_open(coming, tally, progress, beside)
             except PenstockError as error:
                 anew = coming.broke(error)
+                await self._ask_the_network(request, error)
                 if self._is_outage(request, error) and self._spare >= 1:
                     if not self._outages.is_closed(origin(request.url)):
                         self._spare -= 1
@@ -274,6 +275,16 @@ class Exchange:
         finally:
             if probing:
                 self._outages.gave_up(where)
+
+    async def _ask_the_network(self, request: Request, error: PenstockError) -> None:
+        """Whether it is the network that is away, where a host met first cannot be reached."""
+        where, own = origin(request.url), self._origin
+        if not isinstance(error, NotSent) or isinstance(error, Untrusted) or where == own:
+            return
+        if self._outages.is_known(where) or not self._outages.is_known(own):
+            return
+        if not await self._transport.reaches(self.platform.endpoint):
+            self._outages.vouched(where)
 
     def _is_outage(self, request: Request, error: PenstockError) -> bool:
         """Whether the request waits for its host to open, none of its tries being spent."""

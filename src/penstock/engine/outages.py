@@ -5,7 +5,9 @@ closed; so is one that says it is under maintenance. A closed host is asked by o
 time, at growing intervals; all others wait here, hold nothing meanwhile and lose none of their
 tries. The first answer opens it. How long that may go on is the run's deadline to say.
 
-A host that never answered is not closed: a wrong endpoint must fail, not wait.
+A host that never answered is not closed: a wrong endpoint must fail, not wait. But one that a
+platform names, met first while the platform's own cannot be connected to either, is as good as
+known: the network is away, and says nothing of that host (`vouched`).
 """
 
 from __future__ import annotations
@@ -73,6 +75,14 @@ class Outages:
         if host.closed or (host.known and host.in_a_row >= _IN_A_ROW):
             self._close(origin, host, why)
         return host.closed or host.known
+
+    def is_known(self, origin: Origin) -> bool:
+        """Whether the host has answered in this run, or is as good as known."""
+        return self._hosts.setdefault(origin, _Host()).known
+
+    def vouched(self, origin: Origin) -> None:
+        """The host is as good as known: what cannot be reached is not it alone."""
+        self._hosts.setdefault(origin, _Host()).known = True
 
     def is_closed(self, origin: Origin) -> bool:
         """Whether requests to the host wait."""

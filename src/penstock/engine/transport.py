@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import math
 import re
 import ssl
@@ -273,6 +274,25 @@ class Transport:
                 with anyio.CancelScope(shield=True):
                     await body.ended.wait()
         raise failure
+
+    async def reaches(self, url: str) -> bool:
+        """Whether the host of a URL, or the proxy it is asked by, takes a connection now.
+
+        Nothing is sent, so no server counts it.
+        """
+        proxy, _ = _proxy(self._proxy, url)
+        where = proxy or URL(url)
+        if where.host is None or where.port is None:
+            return False
+        try:
+            async with asyncio.timeout(self._timeout.sock_connect):
+                _, writer = await asyncio.open_connection(where.host, where.port)
+        except OSError:  # a time-out is one
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
 
     async def _receive(
         self,
