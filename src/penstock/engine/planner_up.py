@@ -33,6 +33,7 @@ from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
 from penstock.engine.files import hop
 from penstock.engine.folders import Folders
+from penstock.engine.listings import Listings
 from penstock.engine.planner import (
     BATCH,
     Deliver,
@@ -77,7 +78,7 @@ class UploadPlanner(Planner):
         self.sheet: Sheet | None = None
         """The metadata table, where there is one."""
         self._faults: list[Fault] | None = None
-        self._listings: dict[str, Listing] = {}
+        self._listings = Listings()
         self._folders: Folders | None = None
         self._namesakes: dict[str, list[RemoteFile]] | None = None
         """By name, files that stand where names are not unique; None where they are."""
@@ -375,18 +376,21 @@ class UploadPlanner(Planner):
         """A folder's listing; empty where the listings above it show that it is not there."""
         folders = self._folders
         assert folders is not None
-        if place.path in self._listings:
-            return self._listings[place.path]
+        listed = self._listings.get(place.path)
+        if listed is not None:
+            return listed
         known = folders.known(place.path)
         if known is None and not self._is_missing(place.path):
             above, _, name = place.path.rpartition("/")
             if len(above) >= len(self._found.place.path):
-                parent = await self._listing_of(Place(place.container, above))
-                if name in parent.folders:
-                    known = Place(place.container, place.path, parent.folders[name].id)
+                inside = self._listings.folders(above)
+                if inside is None:
+                    inside = (await self._listing_of(Place(place.container, above))).folders
+                if name in inside:
+                    known = Place(place.container, place.path, inside[name].id)
                     folders.learn(known)
         if known is None:
-            return self._listings.setdefault(place.path, Listing())
+            return self._listings.put(place.path, Listing())
         return await self._listing(known)
 
     def _is_missing(self, path: str) -> bool:
@@ -397,9 +401,7 @@ class UploadPlanner(Planner):
         return path == first or path.startswith(f"{first}/")
 
     async def _listing(self, place: Place) -> Listing:
-        listing = await self._surveyor.listing(place)
-        self._listings[place.path] = listing
-        return listing
+        return self._listings.put(place.path, await self._surveyor.listing(place))
 
 
 def _changed_at(found: Fingerprint | None) -> float | None:

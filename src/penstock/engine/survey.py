@@ -117,6 +117,11 @@ class Listing:
     folders: dict[str, RemoteFolder] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
 
+    @property
+    def is_given_away(self) -> bool:
+        """Whether names were chosen, or are being chosen, among those that stand here."""
+        return bool(self._taken)
+
     def taken(self) -> set[str]:
         """Every name that stands in the folder; one set, to which chosen names are added."""
         if not self._taken:
