@@ -20,13 +20,10 @@ import anyio
 from penstock.core.errors import (
     Conflict,
     Effect,
-    MetadataRefused,
     PenstockError,
-    Refused,
 )
 from penstock.core.events import (
     PlanComplete,
-    TransferEnded,
     TransferStarted,
 )
 from penstock.core.events import (
@@ -46,6 +43,7 @@ from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
 from penstock.engine.known import is_sent, is_unchanged, known, metadata_of, proved_rows
 from penstock.engine.ledger import Held, Row
+from penstock.engine.lines import Lines
 from penstock.engine.permits import Room
 from penstock.engine.planner import Deliver, Planned, Unmoved
 from penstock.engine.proving import Arrival, Arrivals
@@ -79,8 +77,7 @@ class Scheduler:
         worker: Worker | None = None,
     ) -> None:
         self._context = context
-        self._summary = summary
-        self._write = write
+        self._lines = Lines(context, summary, write)
         self._stop = stop
         self._limits = limits
         self._worker = worker or self._move_bytes
@@ -91,7 +88,6 @@ class Scheduler:
         self._bytes = 0
         # Proved, but not in the listing made since: the file that is gone, by its id.
         self._replanned: dict[Identity, str | None] = {}
-        self._open: dict[Identity, tuple[str, str, int | None]] = {}
         self._held: list[Transfer] = []
         # Destinations, and the source of each.
         self._met = Seen()
@@ -131,7 +127,7 @@ class Scheduler:
             with anyio.CancelScope(shield=True):
                 await self._let_go()
             if cause is not None or self._stop.asked:
-                self._close_unended(cause)
+                self._lines.unended(cause)
 
     async def _let_go(self) -> None:
         """Claims of what has arrived and was not proved: the next run's listing proves it."""
@@ -175,7 +171,7 @@ class Scheduler:
             self._bytes += planned.size or 0
             self._context.emit(PlannedEvent(planned.source, planned.destination, planned.size))
             if isinstance(planned, Unmoved):
-                self._unmoved(planned)
+                self._lines.unmoved(planned)
             else:
                 moving.append(planned)
         rows = await self._context.ledger.lookup([transfer.identity for transfer in moving])
@@ -205,7 +201,7 @@ class Scheduler:
                 # It was proved, and the listing made since does not show it: it goes again.
                 # What another run proved after this one began may be younger than our listing.
                 self._replanned[transfer.identity] = row.remote_id
-            self._open[transfer.identity] = (transfer.source, transfer.destination, transfer.size)
+            self._lines.known(transfer)
             await self._queue.put(transfer)
 
     def _unless_met(self, planned: Planned) -> Planned | None:
@@ -240,26 +236,6 @@ class Scheduler:
         return Unmoved(
             planned.source, planned.destination, State.FAILED, "conflict", error, planned.size
         )
-
-    def _unmoved(self, planned: Unmoved) -> None:
-        error = planned.error
-        self._end(
-            Line(
-                run=self._context.run,
-                source=planned.source,
-                destination=planned.destination,
-                id=None,
-                size=planned.size,
-                status=planned.state.value,
-                reason=planned.reason,
-                finished_at=self._context.clock.wall_at(),
-                error=error_of(error) if error is not None else None,
-            )
-        )
-        gone = isinstance(error, Refused) and error.status in _GONE
-        if error is not None and not gone:
-            # What looking for each file met may be one cause for all: no right, for one.
-            self._alike.add(error)
 
     # -- work --------------------------------------------------------------------------------
 
@@ -383,33 +359,12 @@ class Scheduler:
         run = UploadRun(self._context, transfer, row, tally)
         return replace(await run.run(), metadata=run.attached)
 
-    # -- lines -------------------------------------------------------------------------------
+    # -- ends -------------------------------------------------------------------------------
 
     def _done(self, transfer: Transfer, ended: Ended, tally: Tally, seconds: float) -> None:
         if ended.state in {State.VERIFIED, State.UNVERIFIED}:
             self._alike.succeeded = True
-        self._open.pop(transfer.identity, None)
-        self._end(
-            Line(
-                run=self._context.run,
-                source=transfer.source,
-                destination=ended.destination or transfer.destination,
-                id=ended.id,
-                size=ended.size if ended.size is not None else transfer.size,
-                status=ended.state.value,
-                reason=ended.reason,
-                digests=dict(ended.digests),
-                verified_by=ended.verified_by,
-                metadata=ended.metadata,
-                parts=ended.parts,
-                attempts=ended.attempts,
-                api_requests=tally.api_requests,
-                bytes_sent=tally.bytes_sent,
-                bytes_received=tally.bytes_received,
-                seconds=round(seconds, 3),
-                finished_at=self._context.clock.wall_at(),
-            )
-        )
+        self._lines.done(transfer, ended, tally, seconds)
 
     def _failed(
         self,
@@ -419,69 +374,15 @@ class Scheduler:
         seconds: float,
         ended: Ended | None = None,
     ) -> None:
-        """A failed transfer's line; `ended` is how its content did, where that is there."""
-        self._open.pop(transfer.identity, None)
-        self._end(
-            Line(
-                run=self._context.run,
-                source=transfer.source,
-                destination=transfer.destination,
-                id=ended.id if ended is not None else None,
-                size=transfer.size,
-                status=State.FAILED.value,
-                reason="conflict" if type(error).__name__ == "Conflict" else None,
-                digests=dict(ended.digests) if ended is not None else {},
-                metadata="failed" if isinstance(error, MetadataRefused) else None,
-                attempts=1,
-                api_requests=tally.api_requests,
-                bytes_sent=tally.bytes_sent,
-                bytes_received=tally.bytes_received,
-                seconds=round(seconds, 3),
-                finished_at=self._context.clock.wall_at(),
-                error=error_of(error),
-            )
-        )
+        self._lines.failed(transfer, error, tally, seconds, ended)
         self._alike.add(error)
-        most = self._limits.max_failures
-        if most is not None and self._summary.failed >= most:
+        most, failed = self._limits.max_failures, self._lines.summary.failed
+        if most is not None and failed >= most:
             self._gave_up = True
-            raise TooManyFailures(f"{self._summary.failed} transfers failed, as many as allowed")
-
-    def _close_unended(self, cause: BaseException | None) -> None:
-        """Lines for what was known and did not end."""
-        if isinstance(cause, PenstockError):
-            error = {"type": type(cause).__name__, "message": f"not finished: {cause}"}
-        else:
-            message = "not finished; run the same command to carry on"
-            error = {"type": "Interrupted", "message": message}
-        for source, destination, size in self._open.values():
-            self._end(
-                Line(
-                    run=self._context.run,
-                    source=source,
-                    destination=destination,
-                    id=None,
-                    size=size,
-                    status=State.FAILED.value,
-                    reason="not finished",
-                    finished_at=self._context.clock.wall_at(),
-                    error=error,
-                )
-            )
-        self._open.clear()
-
-    def _end(self, line: Line) -> None:
-        self._summary.add(line)
-        self._write(line)
-        self._context.emit(TransferEnded(line))
+            raise TooManyFailures(f"{failed} transfers failed, as many as allowed")
 
 
 def _bodies_of(transfer: Transfer) -> int:
     """Bodies of one file that may be in flight at once, as far as its size tells."""
     size = transfer.size or 0
     return min(-(-size // SMALLEST_RANGE), RANGES_AT_ONCE) if size > WHOLE_DOWNLOAD else 1
-
-
-def error_of(error: PenstockError) -> dict[str, str]:
-    """An error as a report's line holds it."""
-    return {"type": type(error).__name__, "message": str(error)}
