@@ -157,26 +157,26 @@ class Ledger(Receipts, Facts):
 
         A file that came at once, in one part, was never `start`ed: `at_once_in` is its partial.
         """
+        proved = (dumped(source), sorted_json(digests), verified_by, size, parts, stored(placed))
 
         def work(connection: sqlite3.Connection) -> None:
             if at_once_in is not None:
-                start_over(connection, transfer, source, None, at_once_in, None)
+                forget_parts(connection, transfer)
+                state = after(after(State.PLANNED, Event.CLAIM), Event.ALL_PARTS)
+                connection.execute(
+                    "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
+                    " size = ?, parts = ?, placed = ?, partial = ?, part_size = NULL,"
+                    " validator = NULL, upload_id = NULL, metadata = NULL WHERE id = ?",
+                    (state.value, *proved, stored(at_once_in), transfer),
+                )
+                return
             state = state_of(connection, transfer)
             if state is not State.ARRIVED:
                 state = after(state, Event.ALL_PARTS)
             connection.execute(
                 "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
                 " size = ?, parts = ?, placed = ? WHERE id = ?",
-                (
-                    state.value,
-                    dumped(source),
-                    sorted_json(digests),
-                    verified_by,
-                    size,
-                    parts,
-                    stored(placed),
-                    transfer,
-                ),
+                (state.value, *proved, transfer),
             )
 
         await self._do(work)
