@@ -173,6 +173,7 @@ class Scheduler:
             if isinstance(planned, Unmoved):
                 self._lines.unmoved(planned)
             else:
+                self._lines.known(planned)
                 moving.append(planned)
         rows = await self._context.ledger.lookup([transfer.identity for transfer in moving])
         proved = await hop(proved_rows, moving, rows, self._context.choices)
@@ -201,7 +202,6 @@ class Scheduler:
                 # It was proved, and the listing made since does not show it: it goes again.
                 # What another run proved after this one began may be younger than our listing.
                 self._replanned[transfer.identity] = row.remote_id
-            self._lines.known(transfer)
             await self._queue.put(transfer)
 
     def _unless_met(self, planned: Planned) -> Planned | None:
