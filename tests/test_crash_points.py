@@ -7,7 +7,8 @@ ledger must not claim more than is left. Then the same command is run again.
 
 `PENSTOCK_TESTS_KILLS=every` kills at each occurrence of each moment, in place of the first of each
 kind that changes something; `PENSTOCK_TESTS_KILLS=200` is how many random moments are tried.
-Kills survived and the share of bytes sent again are recorded as properties (`--junitxml`).
+Kills survived and the share of bytes sent again are recorded as properties (`-o
+junit_family=xunit1 --junitxml=FILE`).
 """
 
 import json

@@ -445,3 +445,12 @@ async def test_a_download_is_flushed_then_renamed_then_its_folder_flushed(
     assert [name for what, name in traced[:at] if what == "flush" and name.endswith(".part")]
     assert not [name for what, name in traced[at:] if name.endswith(".part")]
     assert ("flush", "down") in traced[at:]
+
+
+def test_a_new_folder_s_name_is_flushed_in_the_one_above(
+    tmp_path: Path, traced: list[tuple[str, str]]
+) -> None:
+    files.make_folder(tmp_path / "a" / "b")
+    assert traced == [("flush", tmp_path.name), ("flush", "a")]
+    files.make_folder(tmp_path / "a" / "b")
+    assert len(traced) == 2
