@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from penstock.core.window import NS_PER_S, Terms
+from penstock.engine.slots import Outcome
+
 _TOO_MANY_REQUESTS = 429
 
 
@@ -35,6 +38,41 @@ class QuotaView:
     def held(self) -> int:
         """Slots that may not be taken: spent or in flight."""
         return self.spent + self.in_flight
+
+    def told(self) -> str:
+        """The quota in a line."""
+        gate = "" if self.gate is None else f", {self.gate} by the platform's count"
+        closed = "" if self.closed_until is None else f", closed until {self.closed_until:.1f}"
+        others = f", others use {self.others}" if self.others else ""
+        free = "" if self.next_free_s is None else f", more in {self.next_free_s:.1f} s"
+        return (
+            f"{self.quota}/{self.window_s:g}s N={self.limit} burst={self.burst}:"
+            f" {self.spent} spent, {self.in_flight} in flight, {self.left} left"
+            f"{gate}{closed}{others}{free}; {self.waiting} waiting"
+        )
+
+
+def view_of(
+    outcome: Outcome, terms: Terms, now_ns: int, *, holder: str, window_s: float, waiting: int
+) -> QuotaView:
+    """The quota as a turn found it, now."""
+    standing, counted = outcome.standing, outcome.count
+    closed = now_ns < standing.closed_until_ns
+    room = standing.room(counted, now_ns, terms, holder=holder)
+    return QuotaView(
+        quota=terms.quota,
+        window_s=window_s,
+        limit=standing.effective_limit(terms),
+        burst=standing.burst,
+        spent=counted.used - counted.in_flight,
+        in_flight=counted.in_flight,
+        left=room.slots,
+        gate=standing.left(counted, now_ns, terms),
+        next_free_s=None if room.next_ns is None else max(0, room.next_ns - now_ns) / NS_PER_S,
+        closed_until=standing.closed_until_ns / NS_PER_S if closed else None,
+        others=standing.others,
+        waiting=waiting,
+    )
 
 
 class Notes(Protocol):

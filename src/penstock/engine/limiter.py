@@ -19,7 +19,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from itertools import count
 from types import TracebackType
 from typing import Self
 
@@ -31,9 +30,10 @@ from penstock.core.model import Headers, Rank
 from penstock.core.quota import Heard
 from penstock.core.ratelimit import NOTHING, read_headers
 from penstock.core.window import NS_PER_S, Terms, ns
-from penstock.engine.admission import QuotaView, Slot
+from penstock.engine.admission import QuotaView, Slot, view_of
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Outcome, SlotStore, Turn
+from penstock.engine.waiters import Waiters
 
 # Slots asked for in one turn: enough that the store costs little, few enough that processes
 # which share a key take turns. Source: own measurement of turns of 1 to 256 slots, 2026-11-21.
@@ -81,7 +81,6 @@ class Limiter:
         self.accepted = 0
         self.refused = 0
         self.queue_full = 0
-        self.waited_s = 0.0
         self._key = key
         self._terms = Terms(quota, ns(window_s), ns(longest_delay_s), share, headers)
         self._window_s = window_s
@@ -101,10 +100,7 @@ class Limiter:
         self._token_refused = False
         self._closed = False
 
-        self._order = count()
-        self._waiters: list[tuple[int, int, asyncio.Future[Slot]]] = []
-        self._waiting = 0
-        self._waiting_since = 0.0
+        self._waiters = Waiters(clock.now_s)
         self._spare: deque[int] = deque()
         self._spare_until_ns = _NEVER
         self._out: dict[int, Slot] = {}
@@ -146,7 +142,7 @@ class Limiter:
         finally:
             for slot in tuple(self._out.values()):
                 slot.unsent()
-            self._fail_waiters(lambda: RuntimeError("the limiter was closed under its callers"))
+            self._waiters.fail(lambda: RuntimeError("the limiter was closed under its callers"))
             self._back += self._spare
             self._spare.clear()
             if self._failure is None:
@@ -161,24 +157,19 @@ class Limiter:
         has refused the token. Cancelled, it costs nothing.
         """
         self._raise_failure()
-        if self._spare and not self._waiting and self._may_hand_out():
+        if self._spare and not self._waiters.count and self._may_hand_out():
             if self._pacer is None:
                 return self._hand(self._spare.popleft())
             if self._pacer.has_capacity():
                 await self._pacer.acquire()
                 return self._hand(self._spare.popleft())
-        waiter: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiters, (rank, next(self._order), waiter))
-        self._waiting += 1
-        if self._waiting == 1:
-            self._waiting_since = self._clock.now_s()
+        waiter = self._waiters.add(rank)
         self._ring()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                self._one_waits_less()
-                self._forget_cancelled()
+                self._waiters.left()
             elif waiter.exception() is None:
                 waiter.result().unsent()
             raise
@@ -192,39 +183,26 @@ class Limiter:
         self._ask_ns = 0
         self._ring()
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds in which somebody waited for a slot."""
+        return self._waiters.waited_s
+
     def seen(self) -> QuotaView:
         """The quota as the last turn found it."""
-        standing, counted, terms = self._outcome.standing, self._outcome.count, self._terms
-        now_ns = self.now_ns()
-        closed = now_ns < standing.closed_until_ns
-        room = standing.room(counted, now_ns, terms, holder=self._holder)
-        limit = standing.effective_limit(terms)
-        return QuotaView(
-            quota=terms.quota,
+        return view_of(
+            self._outcome,
+            self._terms,
+            self.now_ns(),
+            holder=self._holder,
             window_s=self._window_s,
-            limit=limit,
-            burst=standing.burst,
-            spent=counted.used - counted.in_flight,
-            in_flight=counted.in_flight,
-            left=room.slots,
-            gate=standing.left(counted, now_ns, terms),
-            next_free_s=None if room.next_ns is None else max(0, room.next_ns - now_ns) / NS_PER_S,
-            closed_until=standing.closed_until_ns / NS_PER_S if closed else None,
-            others=standing.others,
-            waiting=self._waiting,
+            waiting=self._waiters.count,
         )
 
     def __repr__(self) -> str:
-        seen = self.seen()
-        gate = "" if seen.gate is None else f", {seen.gate} by the platform's count"
-        closed = "" if seen.closed_until is None else f", closed until {seen.closed_until:.1f}"
-        others = f", others use {seen.others}" if seen.others else ""
-        free = "" if seen.next_free_s is None else f", more in {seen.next_free_s:.1f} s"
         return (
-            f"<Limiter {self._key[:8]} {seen.quota}/{self._window_s:g}s N={seen.limit}"
-            f" burst={seen.burst}: {seen.spent} spent, {seen.in_flight} in flight,"
-            f" {seen.left} left{gate}{closed}{others}{free}; {seen.waiting} waiting,"
-            f" {self.accepted} accepted, {self.refused} refused, {self.waited_s:.1f} s waited>"
+            f"<Limiter {self._key[:8]} {self.seen().told()}, {self.accepted} accepted,"
+            f" {self.refused} refused, {self.waited_s:.1f} s waited>"
         )
 
     # What slots tell.
@@ -289,7 +267,7 @@ class Limiter:
         """For `Slot.unsent`."""
         self._out.pop(number, None)
         self._back.append(number)
-        self._due(self.now_ns(), urgent=self._waiting > 0)
+        self._due(self.now_ns(), urgent=self._waiters.count > 0)
 
     def _fewer_in_flight(self, sent_ns: int, now_ns: int) -> None:
         """Once for all that were in flight together: half as many. Each answer allows one more."""
@@ -303,7 +281,7 @@ class Limiter:
         self._held.append((number, until_ns))
         heapq.heappush(self._held_until, until_ns)
         self._heard.append(heard)
-        blocked = self._waiting > 0 and self._outcome.why in {"gate", "probe", "unproved"}
+        blocked = self._waiters.count > 0 and self._outcome.why in {"gate", "probe", "unproved"}
         self._due(heard.ended_ns, urgent=self._doubt or blocked)
 
     def _due(self, now_ns: int, *, urgent: bool) -> None:
@@ -332,7 +310,7 @@ class Limiter:
                     await self._sleep(None if due_ns == _NEVER else (due_ns - now_ns) / NS_PER_S)
         except QuotaStoreError as error:
             self._failure = error
-            self._fail_waiters(self._failure_again)
+            self._waiters.fail(self._failure_again)
 
     async def _sleep(self, seconds: float | None) -> None:
         loop = asyncio.get_running_loop()
@@ -348,8 +326,8 @@ class Limiter:
     def _wanted(self) -> int:
         """How many slots callers could use now."""
         if self._first:
-            return 0 if self._out or self._spare else min(1, self._waiting)
-        want = min(self._waiting - len(self._spare), _MOST_A_TURN)
+            return 0 if self._out or self._spare else min(1, self._waiters.count)
+        want = min(self._waiters.count - len(self._spare), _MOST_A_TURN)
         if self._most_out is not None:
             want = min(want, self._most_out - len(self._out) - len(self._spare))
         if self._pacer is not None:
@@ -357,7 +335,7 @@ class Limiter:
         return max(0, want)
 
     def _next_turn_ns(self, now_ns: int) -> int:
-        due_ns = min(self._flush_ns, self._spare_until_ns if not self._waiting else _NEVER)
+        due_ns = min(self._flush_ns, self._spare_until_ns if not self._waiters.count else _NEVER)
         if self._spare and not self._is_open(now_ns):
             due_ns = 0
         if self._wanted():
@@ -387,7 +365,7 @@ class Limiter:
             holder=self._holder,
             weight=self._weight,
             own=self._own(now_ns),
-            busy=bool(self._out or self._waiting),
+            busy=bool(self._out or self._waiters.count),
             leaving=self._closed,
         )
         self._back.clear()
@@ -403,7 +381,7 @@ class Limiter:
         self._set_pace()
         if outcome.token_refused and turn.token == self._token:
             self._token_refused = True
-            self._fail_waiters(self._failure_again)
+            self._waiters.fail(self._failure_again)
         elif want:
             self._plan_next(now_ns, blocked=len(outcome.slots) < want)
 
@@ -453,9 +431,8 @@ class Limiter:
                 await self._pacer.acquire()
                 if not (self._spare and self._waiters and self._may_hand_out()):
                     return
-            waiter = heapq.heappop(self._waiters)[2]
-            if not waiter.done():
-                self._one_waits_less()
+            waiter = self._waiters.next()
+            if waiter is not None:
                 waiter.set_result(self._hand(self._spare.popleft()))
 
     def _hand(self, number: int) -> Slot:
@@ -463,17 +440,6 @@ class Limiter:
         self._out[number] = slot
         self._spare_until_ns = self.now_ns() + ns(_SPARE_KEPT_S) if self._spare else _NEVER
         return slot
-
-    def _one_waits_less(self) -> None:
-        self._waiting -= 1
-        if not self._waiting:
-            self.waited_s += self._clock.now_s() - self._waiting_since
-
-    def _forget_cancelled(self) -> None:
-        """Keep the heap from growing with callers that left."""
-        if len(self._waiters) > 64 + 2 * self._waiting:
-            self._waiters = [entry for entry in self._waiters if not entry[2].done()]
-            heapq.heapify(self._waiters)
 
     # Failures.
 
@@ -492,10 +458,3 @@ class Limiter:
             raise RuntimeError("the limiter is closed")
         if self._failure is not None or self._token_refused:
             raise self._failure_again()
-
-    def _fail_waiters(self, error: Callable[[], Exception]) -> None:
-        waiters, self._waiters = self._waiters, []
-        for _, _, waiter in waiters:
-            with suppress(asyncio.InvalidStateError):
-                waiter.set_exception(error())
-                self._one_waits_less()
