@@ -226,9 +226,10 @@ class Surveyor:
             if self._ledger is not None and spared_by(platform) is not None:
                 asked = self._exchange.total.api_requests - asked
                 self._exchange.once += asked - _again(found, start, asked)
-            await self._remember(self._key(found.place), found.place.id)
+            # The container's own name first: a place that is known by it alone would mislead.
             if found.place.container != place.container:
                 await self._remember(_named(place.container), found.place.container)
+            await self._remember(self._key(found.place), found.place.id)
         return found
 
     async def _remembered(self, place: Place) -> Place | None:
