@@ -18,9 +18,9 @@ from penstock.api import history, selecting
 from penstock.config import load
 from penstock.core import globs, locations, metadata, proof, ratelimit, report, tables, times, units
 from penstock.core.errors import PenstockError, redacted
+from penstock.core.heads import check_head
 from penstock.core.model import NO_AUTH, FileSlice, Head, Headers, Request, Response
 from penstock.core.quota import Standing
-from penstock.engine.transport import check_head
 from penstock.jobs import read_rows
 from penstock.platforms import (
     base,

@@ -31,9 +31,10 @@ from penstock.core.errors import (
     SourceChanged,
     SourceMissing,
 )
+from penstock.core.heads import check_head
 from penstock.core.model import MIB, FileSlice, Head, Headers, Request, Response
 from penstock.engine import transport as module
-from penstock.engine.transport import Transport, check_head
+from penstock.engine.transport import Transport
 from penstock.simulators import Fault
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import asyncio
 import base64
 import contextlib
 import math
-import re
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,32 +24,26 @@ from typing import Self
 
 import aiohttp
 import anyio
-from aiohttp import ClientTimeout, TCPConnector, payload
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import ClientTimeout, TCPConnector
 from yarl import URL
 
 from penstock.core.errors import (
-    AnswerLost,
     AnswerUnusable,
-    NotSent,
-    PenstockError,
-    RemoteChanged,
-    Untrusted,
 )
+from penstock.core.heads import check_head
 from penstock.core.model import (
     MIB,
-    FileSlice,
-    Head,
     Headers,
     Request,
     Response,
-    validator_field,
     validator_of,
 )
 from penstock.core.units import whole_number
-from penstock.engine.files import Beside, Digests, SliceWriter, reading, stated_too
+from penstock.engine.files import Beside, Digests, SliceWriter, stated_too
+from penstock.engine.foreign import translated
 from penstock.engine.pacing import Pacer
-from penstock.engine.stalling import Stride, Watch, longest_s
+from penstock.engine.sending import RopeBody
+from penstock.engine.stalling import Watch, longest_s
 from penstock.engine.taking import Buffers, Taken, takeable
 
 CONNECT_TIMEOUT_S = 30.0
@@ -66,7 +59,6 @@ LARGEST_ANSWER = 32 * MIB
 WRITE_SIZE = MIB
 
 _WITH_BYTES = frozenset((200, 206))
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z")
 
 Progress = Callable[[int], None]
 
@@ -85,75 +77,6 @@ class Landed:
     size: int = 0
     digests: Digests | None = None
     validator: str | None = None
-
-
-class _RopeBody(payload.Payload):
-    """A request body streamed from what a rope describes; keeps what went wrong on our side."""
-
-    def __init__(
-        self,
-        request: Request,
-        progress: Progress,
-        stall_timeout_s: float | None,
-        pacer: Pacer | None,
-        beside: Beside | None,
-    ) -> None:
-        super().__init__(request.body, content_type="application/octet-stream")
-        self._pacer = pacer
-        self._beside = beside
-        self._request = request
-        self._progress = progress
-        self._stall_timeout_s = stall_timeout_s
-        self._size = request.body_length
-        self.digests = Digests(request.digests)
-        self.sent = 0
-        self.failure: PenstockError | None = None
-        self.ended: asyncio.Event | None = None
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's
-        """No text; aiohttp asks for one only to print it."""
-        return repr(self._request)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """The whole rope is written."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(
-        self,
-        writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002 - aiohttp's
-    ) -> None:
-        """The whole rope is written; its length was announced."""
-        self.ended = asyncio.Event()
-        try:
-            for piece in self._request.body:
-                if isinstance(piece, bytes):
-                    await writer.write(piece)
-                    continue
-                await self._write_slice(writer, piece)
-        except PenstockError as error:
-            self.failure = error
-            raise
-        finally:
-            self.ended.set()
-
-    async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
-        stride, now_s = Stride(self._stall_timeout_s), asyncio.get_running_loop().time
-        async with reading(piece, self.digests, self._beside) as pieces:
-            async for data in pieces:
-                first = 0
-                while first < len(data):
-                    step = min(stride.size, self._pacer.step if self._pacer else len(data))
-                    some = data[first : first + step]
-                    first += len(some)
-                    if self._pacer is not None:
-                        await asyncio.sleep(self._pacer.spend(len(some)))
-                    began_s = now_s()
-                    async with asyncio.timeout(self._stall_timeout_s):
-                        await writer.write(some)
-                    stride.took(now_s() - began_s)
-                    self.sent += len(some)
-                    self._progress(len(some))
 
 
 class Transport:
@@ -246,7 +169,7 @@ class Transport:
             timeout = ClientTimeout(
                 total=None, sock_connect=timeout.sock_connect, sock_read=longer_s
             )
-        body = _RopeBody(request, progress, stall_s, self._pacer, beside) if request.body else None
+        body = RopeBody(request, progress, stall_s, self._pacer, beside) if request.body else None
         headers = [*request.headers, *signed]
         host = "/".join(request.url.split("/", 3)[:3])
         if host not in self._proxies:
@@ -266,7 +189,7 @@ class Transport:
             ) as answer:
                 return await self._receive(request, answer, body, progress, beside, landed)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = (body.failure if body is not None else None) or _translated(error, request)
+            failure = (body.failure if body is not None else None) or translated(error, request)
             # Raised below, outside this block: what aiohttp raises shows URLs and header fields,
             # and would hang on ours as its cause or context.
         finally:
@@ -298,7 +221,7 @@ class Transport:
         self,
         request: Request,
         answer: aiohttp.ClientResponse,
-        body: _RopeBody | None,
+        body: RopeBody | None,
         progress: Progress,
         beside: Beside | None,
         landed: Landed | None,
@@ -510,88 +433,3 @@ async def _bounded(
                 f"{request.shown} was answered with more than {LARGEST_ANSWER} bytes"
             )
     return bytes(gathered)
-
-
-def check_head(request: Request, status: int, headers: Headers) -> None:
-    """Nothing, or the error that keeps a body away from its sink.
-
-    Raises `RemoteChanged` where the file is not the one that was planned, `AnswerUnusable` where
-    the answer is not what was asked for. Source: RFC 9110, section 15.3.7 (206 needs
-    Content-Range) and 13.1.5 (If-Range that fails is answered with 200).
-    """
-    wanted = request.head
-    if wanted is None:
-        return
-    what = f"{request.shown}"
-    if headers.get("content-encoding", "identity") not in {"identity", ""}:
-        raise AnswerUnusable(f"{what} came encoded as {headers['content-encoding']!r}, unasked")
-    validator = headers.get(validator_field(wanted.validator))
-    if wanted.validator is not None and validator is not None and validator != wanted.validator:
-        raise RemoteChanged(f"{what}: the file changed while it was fetched (its ETag is another)")
-    _check_extent(request, wanted, status, headers)
-
-
-def _check_extent(request: Request, wanted: Head, status: int, headers: Headers) -> None:
-    """Nothing, or the error where an answer is of another range, or another length."""
-    what, validator = f"{request.shown}", headers.get(validator_field(wanted.validator))
-    if request.is_unbounded:
-        if status != 200:  # noqa: PLR2004
-            raise AnswerUnusable(f"{what} is a part where the whole file was asked for")
-        return
-    whole = wanted.offset == 0 and wanted.length == wanted.total
-    if status == 206:  # noqa: PLR2004
-        match = _CONTENT_RANGE.match(headers.get("content-range", ""))
-        if match is None:
-            raise AnswerUnusable(f"{what} is a part without a readable Content-Range")
-        first, last, total = (int(group) for group in match.groups())
-        if total != wanted.total:
-            raise RemoteChanged(f"{what}: the file has {total} bytes, not {wanted.total}")
-        if first != wanted.offset or last != wanted.offset + wanted.length - 1:
-            raise AnswerUnusable(f"{what} is another range: {first}-{last}")
-    elif not whole:
-        if wanted.validator is not None and validator is None:
-            raise RemoteChanged(f"{what}: the file changed while it was fetched")
-        raise AnswerUnusable(f"{what}: the storage sent the whole file where a range was asked for")
-    length = whole_number(headers.get("content-length"))
-    if length is not None and length != wanted.length:
-        if whole and status == 200:  # noqa: PLR2004
-            raise RemoteChanged(f"{what}: the file has {length} bytes, not {wanted.length}")
-        raise AnswerUnusable(f"{what} announces {length} bytes in place of {wanted.length}")
-
-
-def _translated(error: BaseException, request: Request) -> PenstockError:
-    """The error of ours that a foreign one means. The only place where that is decided."""
-    what = request.shown
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Untrusted(
-            f"{what}: the certificate of {error.host} was refused"
-            f" ({_why_untrusted(error.certificate_error)}). Where it is your institution's own, set"
-            ' ca = "FILE" in the profile, or SSL_CERT_FILE'
-        )
-    if isinstance(error, aiohttp.ClientSSLError):
-        return NotSent(f"{what}: the TLS connection was refused ({type(error).__name__})")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return NotSent(
-            f"{what}: the proxy refused to connect (status {error.status}); check HTTPS_PROXY,"
-            " NO_PROXY, or proxy in the profile"
-        )
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return NotSent(
-            f"{what}: no connection to the proxy ({error.strerror or type(error).__name__}); check"
-            " HTTPS_PROXY, NO_PROXY, or proxy in the profile"
-        )
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        return NotSent(f"{what}: no connection ({reason}); check the network and the endpoint")
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | ValueError):
-        return AnswerUnusable(f"{what}: it cannot be asked as it was described")
-    if isinstance(error, TimeoutError):
-        return AnswerLost(f"{what}: nothing came for too long", timed_out=True)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return AnswerLost(f"{what}: the answer broke off")
-    return AnswerLost(f"{what}: the connection broke ({type(error).__name__})")
-
-
-def _why_untrusted(error: Exception) -> str:
-    """What is wrong with a certificate, in OpenSSL's words."""
-    return str(getattr(error, "verify_message", "") or type(error).__name__)
