@@ -282,22 +282,25 @@ async def reading(
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """The slice's bytes in pieces of a megabyte, digested on the way; `beside` sees them too.
 
+    The next piece is read and digested while one is being sent.
+
     Raises `SourceChanged` where the file ends before the slice does.
     """
-    opened: list[int] = []
+    held: list[int] = []
 
     def open_it() -> None:
-        opened.append(open_file(source.path))
+        held.append(open_file(source.path))
 
     try:
         await hop(open_it)
     except OSError as error:
         raise source_error(error, source.path) from error
     except BaseException:
-        if opened:
-            await hop(os.close, opened[0])
+        if held:
+            await hop(os.close, held[0])
         raise
-    descriptor = opened[0]
+    descriptor = held[0]
+    loop, ahead = asyncio.get_running_loop(), list[asyncio.Future[bytes]]()
 
     def read(offset: int, length: int) -> bytes:
         data = os.pread(descriptor, length, offset)
@@ -308,20 +311,35 @@ async def reading(
 
     async def pieces() -> AsyncIterator[bytes]:
         offset, end = source.offset, source.offset + source.length
+
+        def begin() -> None:
+            if offset < end:
+                length = min(READ_SIZE, end - offset)
+                ahead.append(loop.run_in_executor(None, read, offset, length))
+
+        begin()
         while offset < end:
             try:
-                data = await hop(read, offset, min(READ_SIZE, end - offset))
+                data = await settled(ahead[0])
             except OSError as error:
                 raise source_error(error, source.path) from error
             if not data:
                 raise SourceChanged(f"{source.path} became shorter while it was being sent")
+            ahead.clear()
             offset += len(data)
+            begin()
             yield data
 
     try:
         yield pieces()
     finally:
-        await hop(os.close, descriptor)
+        try:
+            if ahead:
+                # Nobody asks for it any more, but its thread reads from the descriptor.
+                with anyio.CancelScope(shield=True), contextlib.suppress(OSError):
+                    await settled(ahead[0])
+        finally:
+            await hop(os.close, descriptor)
 
 
 @contextlib.contextmanager
