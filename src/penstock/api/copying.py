@@ -49,10 +49,10 @@ from penstock.engine.openuploads import OpenUploads
 from penstock.engine.planner import Deliver, Selecting
 from penstock.engine.reports import ReportWriter, growing
 from penstock.engine.scheduler import Scheduler
+from penstock.engine.standing import abandon
 from penstock.engine.stopping import FILES_AT_ONCE, Limits, Stop, TooManyFailures
 from penstock.engine.submitting import Asked
 from penstock.engine.survey import Surveyor
-from penstock.engine.upload import abandon
 from penstock.jobs import (
     Job,
     check_partial_dir,
