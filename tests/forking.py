@@ -109,6 +109,11 @@ class Forge:
         codes = await asyncio.to_thread(self._ask, [asdict(order) for order in orders])
         return [_ended(order, code) for order, code in zip(orders, codes, strict=True)]
 
+    def err_so_far(self) -> str:
+        """What the run begun last has told on standard error, while it goes on."""
+        path = self._home / f".moments-{self._count}.err"
+        return path.read_text(errors="replace") if path.exists() else ""
+
     def _ask(self, orders: list[dict[str, Any]]) -> list[int]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -484,3 +484,25 @@ async def test_runs_beside_each_other_each_take_what_is_unclaimed(
     assert shell.crash.moved() <= wanted + runs * len(files)
     path = "/complete" if way == "up" else "/download_info"
     assert len(shell.sim.calls(path=path)) == len(files)
+
+
+async def test_a_run_says_who_moves_what_it_waits_for(shell: Shell) -> None:
+    from penstock.core.model import Direction, Identity
+    from penstock.engine.ledger import Ledger
+
+    root = shell.tree({"a": b"1", "b": b"2"})
+    assert (await shell.copy(root / "b", shell.remote)).code == 0
+    with closing(sqlite3.connect(shell.ledger)) as ledger:
+        found = ledger.execute("SELECT endpoint, container, remote_path FROM transfers").fetchone()
+    endpoint, container, path = found
+    held = Identity(Direction.UP, endpoint, container, path[:-1] + "a", str(root / "a"))
+    async with Ledger(shell.ledger.parent, wall=lambda: 1.0) as holder:
+        await holder.claim(held, "another")
+        waiting = asyncio.ensure_future(shell.copy(f"{root}/", shell.remote))
+        while not waiting.done() and "other runs" not in shell.forge.err_so_far():  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+    ended = await waiting
+    assert ended.code == 0, ended.err
+    assert f"is being moved by other runs (process {os.getpid()})" in ended.err
+    assert shell.there() == md5s({"a": b"1", "b": b"2"})

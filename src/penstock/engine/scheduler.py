@@ -89,6 +89,7 @@ class Scheduler:
         # Proved, but not in the listing made since: the file that is gone, by its id.
         self._replanned: dict[Identity, str | None] = {}
         self._held: list[Transfer] = []
+        self._holders: set[str] = set()
         # Destinations, and the source of each.
         self._met = Seen()
         # None: nothing more comes.
@@ -263,6 +264,11 @@ class Scheduler:
                 elif not await self._move(transfer):
                     self._held.append(transfer)
             if self._held:
+                whose = ", ".join(sorted(self._holders))
+                self._context.say_once(
+                    f"what is left is being moved by other runs (process {whose}); it is waited "
+                    "for, and taken over if they end before it is done"
+                )
                 await anyio.sleep(_HELD_AGAIN_S)
 
     async def _move(self, transfer: Transfer) -> bool:
@@ -270,6 +276,7 @@ class Scheduler:
         context, tally = self._context, Tally()
         row = await context.ledger.claim(transfer.identity, context.run)
         if isinstance(row, Held):
+            self._holders.add(row.holder.partition("-")[0])
             return False
         if transfer.identity in self._metadata_only or self._was_sent_since(transfer, row):
             # Sent before, or by another process since our listing was made.
