@@ -753,21 +753,27 @@ async def test_a_cancelled_upload_leaves_no_thread_no_task_and_no_descriptor(
 async def test_a_source_that_blocks_is_awaited_when_its_upload_is_cancelled(
     raw: Raw, tmp_path: Path
 ) -> None:
-    """A pipe stands for a slow disk: the thread that opens it is at work until someone writes."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+    """A wait in the thread that reads stands for a slow disk."""
+    source = tmp_path / "source"
+    source.write_bytes(b"0123456789")
+    reading, may_go_on = threading.Event(), threading.Event()
+
+    def slow(_: int, __: bytes | memoryview) -> None:
+        reading.set()
+        may_go_on.wait(10)
+
     server = await raw(answer(200))
     before = threading.active_count()
     async with Transport() as transport:
-        request = Request("PUT", server.url, body=(FileSlice(str(pipe), 0, 10),))
-        task = asyncio.ensure_future(transport.send(request))
-        while not server.connections:
+        request = Request("PUT", server.url, body=(FileSlice(str(source), 0, 10),))
+        task = asyncio.ensure_future(transport.send(request, beside=slow))
+        while not reading.is_set():
             await asyncio.sleep(0)
-        await asyncio.sleep(0.02)
         task.cancel()
         await asyncio.sleep(0.02)
         was_done = task.done()
-        with pipe.open("wb"), pytest.raises(asyncio.CancelledError):
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
             await task
     assert threading.active_count() >= before
     assert not was_done, "the call returned while its thread was still at work"
