@@ -253,12 +253,14 @@ def sizes(up_to: int) -> Iterator[Measured]:
 
 def row(one: Measured, *, of_files: bool) -> tuple[str, ...]:
     each = one.cpu_s / one.amount * 1e6 if of_files else one.cpu_s / one.amount * GIB
+    # Of a small file the start of the process is all there is.
+    of_size = f"{each:.2f} s a GiB" if one.amount >= 64 * MIB else ""
     return (
         f"{one.amount:,} files" if of_files else format_size(one.amount),
         one.what,
         f"{one.wall_s:.2f}",
         f"{one.cpu_s:.2f}",
-        f"{each:.0f} µs a file" if of_files else f"{each:.2f} s a GiB",
+        f"{each:.0f} µs a file" if of_files else of_size,
         f"{one.peak / MIB:.0f}",
     )
 
@@ -284,7 +286,9 @@ def plot(by_count: Sequence[Measured], by_size: Sequence[Measured], path: Path) 
             time_axis.plot(amounts, [one.cpu_s for one in ones], "o-", label=f"{what}: CPU")
             memory_axis.plot(amounts, [one.peak / MIB for one in ones], "o-", label=what)
         time_axis.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds of CPU")
-        memory_axis.set(xscale="log", xlabel=name, ylabel="MiB resident at most", ylim=(0, None))
+        most = max((one.peak / MIB for one in measures), default=1.0)
+        memory_axis.set(xscale="log", xlabel=name, ylabel="MiB resident at most")
+        memory_axis.set_ylim(0, 1.15 * most)
         for axis in (time_axis, memory_axis):
             axis.grid(visible=True, alpha=0.3)
             if measures:
