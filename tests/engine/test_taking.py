@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,46 @@ async def test_large_bodies_over_tls_are_taken_over_too(
             await transport.send(fetch(server.url.replace("http:", "https:"), sink))
             assert sink.read_bytes() == BODY[:SIZE]
     assert (server.connections, len(taken)) == (1, 2)
+
+
+async def test_an_aiohttp_without_what_is_leant_on_reads_large_bodies_itself(
+    raw: Raw, tmp_path: Path, taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(aiohttp.ClientResponse, "connection")
+    server = await raw(whole_answer(), whole_answer())
+    async with Transport() as transport:
+        for name in "ab":
+            answer = await transport.send(fetch(server.url, tmp_path / name))
+            assert answer.received == SIZE
+            assert answer.digests["sha256"] == hashlib.sha256(BODY[:SIZE]).hexdigest()
+    assert taken == []
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == BODY[:SIZE]
+
+
+class _Has:
+    """Something with these attributes, each callable and false."""
+
+    def __init__(self, *names: str, **others: object) -> None:
+        for name in names:
+            setattr(self, name, lambda: None)
+        for name, other in others.items():
+            setattr(self, name, other)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [None, "read_timeout", "start_timeout", "set_protocol", "resume_reading", "abort", "feed_eof"],
+)
+def test_a_body_is_taken_over_only_where_all_that_takes_is_there(missing: str | None) -> None:
+    def having(part: str) -> _Has:
+        return _Has(*(name for name in taking._LEANT_ON[part] if name != missing))
+
+    answer = _Has(
+        headers={"Content-Length": str(SIZE)},
+        content=having("content"),
+        connection=_Has(protocol=having("protocol"), transport=having("transport")),
+    )
+    assert taking.takeable(answer, SIZE) is (missing is None)  # type: ignore[arg-type]
 
 
 async def test_a_large_body_that_breaks_off_is_lost(raw: Raw, tmp_path: Path) -> None:

@@ -59,23 +59,34 @@ class Buffers:
         self._idle[len(buffer)].append(buffer)
 
 
+# What is asked of aiohttp and of the event loop beyond what they document, by who must have it.
+_LEANT_ON = {
+    "protocol": ("read_timeout", "start_timeout"),
+    "transport": ("set_protocol", "pause_reading", "resume_reading", "is_closing", "abort"),
+    "content": ("read_nowait", "feed_eof", "is_eof", "exception"),
+}
+
+
 def takeable(answer: aiohttp.ClientResponse, length: int) -> bool:
     """Whether the rest of a body of `length` bytes can be taken over."""
-    connection, content = answer.connection, answer.content
+    connection = getattr(answer, "connection", None)
     if connection is None or length < SMALLEST_TAKEN:
         return False
-    protocol, transport = connection.protocol, connection.transport
+    parts = {
+        "protocol": getattr(connection, "protocol", None),
+        "transport": getattr(connection, "transport", None),
+        "content": answer.content,
+    }
+    for name, leant_on in _LEANT_ON.items():
+        if not all(hasattr(parts[name], each) for each in leant_on):
+            return False
     return (
         answer.headers.get("Content-Length") == str(length)
         and "Transfer-Encoding" not in answer.headers
         and "Content-Encoding" not in answer.headers
-        and protocol is not None
-        and transport is not None
-        and not transport.is_closing()
-        and content.exception() is None
-        and not content.is_eof()
-        and all(hasattr(protocol, name) for name in ("read_timeout", "start_timeout"))
-        and all(hasattr(transport, name) for name in ("set_protocol", "pause_reading"))
+        and not connection.transport.is_closing()
+        and answer.content.exception() is None
+        and not answer.content.is_eof()
     )
 
 
