@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 import penstock
@@ -69,6 +70,28 @@ async def test_what_went_up_is_not_sent_again_and_costs_pages_alone(bench: Bench
     assert again.summary.skipped == len(files)
     assert bench.requests() - asked <= 6
     assert bench.there() == before
+
+
+async def test_two_runs_at_once_send_each_file_once_and_neither_waits_for_ever(
+    bench: Bench,
+) -> None:
+    bench.must_send()
+    files = {f"f{number:02}": b"%d" % number for number in range(40)}
+    root = bench.tree(files)
+    reports: list[penstock.Report] = []
+
+    async def one(names: list[str]) -> None:
+        sources = (str(root / name) for name in names)
+        reports.append(await bench.copy(*sources, f"{bench.remote}/"))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            # Each begins with what the other ends with, so that both have some of the files.
+            group.start_soon(one, sorted(files))
+            group.start_soon(one, sorted(files, reverse=True))
+    assert [report.exit_code for report in reports] == [0, 0]
+    assert sum(report.summary.verified for report in reports) == len(files)
+    assert bench.there() == md5s(files)
 
 
 async def test_a_tree_comes_down_whole_and_is_proved(bench: Bench) -> None:

@@ -116,10 +116,8 @@ class Scheduler:
                         workers.start_soon(self._plan, plan)
                         for _ in range(self._limits.files_at_once):
                             workers.start_soon(self._work)
+                    await self._conclude()
                     await self._settle_held()
-                    if not self._stop.asked:
-                        await self._arrivals.prove()
-                    await self._attachments.flush()
                 group.cancel_scope.cancel()
         except BaseException as error:
             cause = error
@@ -251,6 +249,15 @@ class Scheduler:
         if self._queue.empty():
             self._queue.put_nowait(None)  # For the other workers.
 
+    async def _conclude(self) -> None:
+        """What has arrived is proved, and what waits for its metadata has it.
+
+        It stays claimed until then, and other processes wait for it: it must never wait for theirs.
+        """
+        if not self._stop.asked:
+            await self._arrivals.prove()
+        await self._attachments.flush()
+
     async def _settle_held(self) -> None:
         """Transfers that other processes were moving: theirs when proved, ours when they let go."""
         while self._held and not self._stop.asked:
@@ -263,6 +270,7 @@ class Scheduler:
                     await self._finish(transfer, row, known(row, transfer), Tally(), 0.0)
                 elif not await self._move(transfer):
                     self._held.append(transfer)
+            await self._conclude()
             if self._held:
                 whose = ", ".join(sorted(self._holders))
                 self._context.say_once(
