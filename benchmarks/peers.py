@@ -110,10 +110,13 @@ def run(client: Client, folder: Path, home: Path) -> tuple[Took, str]:
 def in_turns(
     clients: Mapping[str, Client], rounds: int, one: Callable[[str, Client], Took]
 ) -> dict[str, list[Took]]:
-    """What each took in each round, after a first run that compiles Python's modules."""
+    """What each took in each round, after a first run that compiles Python's modules.
+
+    A single round only shows that all works, and has none before it.
+    """
     took: dict[str, list[Took]] = {name: [] for name in clients}
     for name, client in clients.items():
-        if client.command[0] == sys.executable:
+        if rounds > 1 and client.command[0] == sys.executable:
             one(name, client)
     order = list(clients)
     for _ in range(rounds):
