@@ -558,6 +558,27 @@ def test_a_refused_token_stops_all_who_wait_and_all_who_come() -> None:
     run(main())
 
 
+def test_an_answer_to_a_request_without_the_token_says_nothing_of_the_token() -> None:
+    store = MemorySlotStore()
+
+    async def main() -> None:
+        async with limiter(store, token="t") as one, limiter(store, token="t") as other:
+            for status in (401, 200):
+                with await one.admit() as slot:
+                    slot.sent()
+                    slot.answered(status, {}, keyed=False)
+            with await one.admit() as slot:
+                slot.sent()
+                waiting = asyncio.create_task(other.admit())
+                await asyncio.sleep(3)
+                assert not waiting.done()
+                slot.answered(401, {})
+            with pytest.raises(TokenRefused):
+                await waiting
+
+    run(main())
+
+
 def test_a_refusal_of_a_token_is_forgotten_after_an_hour() -> None:
     store = MemorySlotStore()
 

@@ -10,9 +10,11 @@ from collections.abc import (
 from penstock.api.opening import folders_of, settings_of
 from penstock.core.errors import (
     ProfileError,
+    TokenRefused,
 )
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
+from penstock.engine.slots import SlotStore
 from penstock.quotas import QuotaUse, open_store, quota_use, read_quotas
 from penstock.session import open_session, platform_of, read_token
 
@@ -27,7 +29,8 @@ async def check(
 ) -> None:
     """Tries a profile's token by one request, also one that was remembered as refused.
 
-    Raises `TokenRefused` where the platform refuses it, and whatever else stands in the way.
+    Where refusals lock an account, a token is tried again once an hour. Raises `TokenRefused` where
+    the platform refuses it, or would lock its owner out, and whatever else stands in the way.
     """
     environ = os.environ if environ is None else environ
     settings = settings_of(config, environ)
@@ -35,19 +38,38 @@ async def check(
     folders = folders_of(state, environ)
     token = await hop(found.token.read)
     store = await open_store(read_quotas(store=quota_store), folders.quota, lambda _: None)
+    refused, tried, clock = token.fingerprint(), f"{token.fingerprint()}:tried", Clock.running()
     try:
-        await store.forget_refusal(token.fingerprint())
+        if platform_of(found).traits.refusals_lock:
+            await _spare_the_account(store, refused, tried, profile, clock.wall_at())
+        await store.forget_refusal(refused)
         async with open_session(
             found,
             settings,
             folders=folders,
             emit=lambda _: None,
-            clock=Clock.running(),
+            clock=clock,
             store=store,
         ) as session:
             await session.exchange.run(session.exchange.platform.list_containers(None))
+        await store.forget_refusal(tried)
     finally:
         await store.aclose()
+
+
+async def _spare_the_account(
+    store: SlotStore, refused: str, tried: str, profile: str, now_at: float
+) -> None:
+    """Notes that a refused token is tried once more; raises `TokenRefused` where it was before."""
+    if await store.token_refused_at(refused, now_at) is None:
+        return
+    if await store.token_refused_at(tried, now_at) is not None:
+        raise TokenRefused(
+            f"the token of {profile} was refused, and refused again when it was checked within the "
+            "last hour, so nothing was asked: the platform locks an account whose expired token "
+            "goes on being used. Get a new token; it is tried at once"
+        )
+    await store.note_refusal(tried, now_at)
 
 
 async def quota(

@@ -49,6 +49,8 @@ class Traits:
     """Whether a file of one part is sent whole, under its name, with nothing to complete."""
     quota_headers: bool = True
     needs_token: bool = True
+    refusals_lock: bool = False
+    """Whether the platform locks an account out whose expired token is used a few times."""
     etag_is_digest: bool = True
     """Whether an ETag that looks like a digest is one, so that another one disproves the bytes."""
     silent: bool = False

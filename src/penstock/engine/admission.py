@@ -91,6 +91,7 @@ class Notes(Protocol):
         *,
         refused: bool,
         full: bool,
+        keyed: bool,
     ) -> None:
         """For `Slot.answered`."""
         ...
@@ -136,16 +137,24 @@ class Slot:
         *,
         quota_refused: bool = False,
         queue_full: bool = False,
+        keyed: bool = True,
     ) -> None:
         """An answer came: hold the slot to now + T, and learn.
 
         `quota_refused` says that this platform means 429 by it, `queue_full` that it has too much
-        to do, which is not about the quota.
+        to do, which is not about the quota; not `keyed`, that the request did not carry the token,
+        of which the answer then says nothing.
         """
         if self._close():
             refused = (quota_refused or status == _TOO_MANY_REQUESTS) and not queue_full
             self._limiter.note_answer(
-                self.number, self._began_ns, status, headers, refused=refused, full=queue_full
+                self.number,
+                self._began_ns,
+                status,
+                headers,
+                refused=refused,
+                full=queue_full,
+                keyed=keyed,
             )
 
     def lost(self, *, unanswered: bool = False, body: bool = False) -> None:

@@ -381,6 +381,7 @@ class Exchange:
                 response.headers,
                 quota_refused=refused is not None and refused.quota,
                 queue_full=refused is not None and (refused.queue_full or refused.crowded),
+                keyed=request.auth.kind is AuthKind.PLATFORM,
             )
             self._learn_time(response.headers)
         if error is None:

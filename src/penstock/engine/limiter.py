@@ -220,6 +220,7 @@ class Limiter:
         *,
         refused: bool,
         full: bool,
+        keyed: bool,
     ) -> None:
         """For `Slot.answered`."""
         now_ns = self.now_ns()
@@ -242,10 +243,10 @@ class Limiter:
             self._fewer_in_flight(sent_ns, now_ns)
         elif self._most_out is not None and not refused:
             self._most_out = self._most_out + 1 if self._most_out < self._terms.quota else None
-        if status == _UNAUTHORISED and self._token:
+        if status == _UNAUTHORISED and self._token and keyed:
             self._refusal = self._token
             self._doubt = True
-        elif not refused:
+        elif not refused and keyed:
             self._proved, self._first = True, False
         heard = Heard(sent_ns, now_ns, word, refused=refused)
         self._settle(number, heard, now_ns + self._terms.window_ns)

@@ -40,6 +40,7 @@ from penstock.engine.slots_sqlite import (
     TABLES,
     Rows,
     begin,
+    refuse_in,
     refused_at_of,
     root_of,
     standing_of,
@@ -146,6 +147,10 @@ class SlotStore(Protocol):
 
         With `now_at`, a refusal that is too old to stop a limiter is not remembered either.
         """
+        ...
+
+    async def note_refusal(self, token: str, now_at: float) -> None:
+        """The token was refused at that moment (epoch)."""
         ...
 
     async def forget_refusal(self, token: str) -> None:
@@ -255,6 +260,10 @@ class MemorySlotStore:
         """See `SlotStore.token_refused_at`."""
         return _if_remembered(self._refused.get(token), now_at)
 
+    async def note_refusal(self, token: str, now_at: float) -> None:
+        """See `SlotStore.note_refusal`."""
+        self._refused[token] = now_at
+
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
         self._refused.pop(token, None)
@@ -301,6 +310,10 @@ class SqliteSlotStore:
     async def token_refused_at(self, token: str, now_at: float | None = None) -> float | None:
         """See `SlotStore.token_refused_at`."""
         return _if_remembered(await hop(self._token_refused_at, token), now_at)
+
+    async def note_refusal(self, token: str, now_at: float) -> None:
+        """See `SlotStore.note_refusal`."""
+        await hop(self._note_refusal, token, now_at)
 
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
@@ -466,9 +479,7 @@ class SqliteSlotStore:
                 self._lives_asked_ns[key] = now_ns
                 rows.bury(now_ns, self._holder)
             if turn.refused:
-                connection.execute(
-                    "INSERT OR REPLACE INTO tokens VALUES (?, ?)", (turn.token, now_ns / NS_PER_S)
-                )
+                refuse_in(connection, turn.token, now_ns / NS_PER_S)
             refused_at = _if_remembered(refused_at_of(connection, turn.token), now_ns / NS_PER_S)
             outcome = take_turn(rows, standing, turn, token_refused=refused_at is not None)
             connection.execute(
@@ -480,6 +491,10 @@ class SqliteSlotStore:
     def _token_refused_at(self, token: str) -> float | None:
         with self._transaction() as connection:
             return refused_at_of(connection, token)
+
+    def _note_refusal(self, token: str, now_at: float) -> None:
+        with self._transaction() as connection:
+            refuse_in(connection, token, now_at)
 
     def _forget_refusal(self, token: str) -> None:
         with self._transaction() as connection:

@@ -85,6 +85,15 @@ class FallbackSlotStore:
                 self._give_up(error)
         return await self._local.token_refused_at(token, now_at)
 
+    async def note_refusal(self, token: str, now_at: float) -> None:
+        """See `SlotStore.note_refusal`."""
+        if not self._lost:
+            try:
+                await self._shared.note_refusal(token, now_at)
+            except QuotaStoreError as error:
+                self._give_up(error)
+        await self._local.note_refusal(token, now_at)
+
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
         if not self._lost:

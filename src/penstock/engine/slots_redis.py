@@ -286,6 +286,12 @@ class RedisSlotStore:
         old = now_at is not None and now_at - refused_at >= REFUSAL_REMEMBERED_S
         return None if old else refused_at
 
+    async def note_refusal(self, token: str, now_at: float) -> None:
+        """See `SlotStore.note_refusal`."""
+        name, kept_ms = f"{lua.PREFIX}t:{token}", int(REFUSAL_REMEMBERED_S * 1000)
+        at = int(now_at * NS_PER_S)
+        await self._until_answered(lambda: self._client.set(name, at, px=kept_ms))
+
     async def forget_refusal(self, token: str) -> None:
         """The token may be tried again."""
         await self._until_answered(lambda: self._client.delete(f"{lua.PREFIX}t:{token}"))

@@ -115,6 +115,11 @@ def begin(connection: sqlite3.Connection) -> None:
             return
 
 
+def refuse_in(connection: sqlite3.Connection, token: str, now_at: float) -> None:
+    """The token was refused at that moment."""
+    connection.execute("INSERT OR REPLACE INTO tokens VALUES (?, ?)", (token, now_at))
+
+
 def refused_at_of(connection: sqlite3.Connection, token: str) -> float | None:
     """When the token was refused; None where that is not known."""
     query = "SELECT refused_at FROM tokens WHERE token = ?"

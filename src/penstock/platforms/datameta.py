@@ -73,6 +73,9 @@ TRAITS = Traits(
     # The profile alone is where the caller's own files are.
     container_levels=0,
     rationed=False,
+    # Five uses of an expired key within an hour disable its owner's account. Source: [SRV]
+    # security, `register_failed_login_attempt`, `security_max_failed_login_attempts`.
+    refusals_lock=True,
     # Four threads serve ([SRV], production.ini), and at 4 cycles at once of small files 5 of 200
     # met a conflict of transactions (*observed*); more at once gives more of them, not more files.
     bodies_at_once=4,
