@@ -138,7 +138,7 @@ async def test_files_and_rows_are_submitted_once_whatever_the_label(bench: Night
 async def test_a_nightly_line_submits_what_is_new_and_a_lost_ledger_nothing_twice(
     bench: Nightly,
 ) -> None:
-    bench.add("a")
+    bench.add("a", date="1.2.2026")
     await bench.copy(submit=f"{bench.mark} one")
     bench.add("b")
     environ = {**bench.environ, "XDG_STATE_HOME": str(bench.home / "fresh")}

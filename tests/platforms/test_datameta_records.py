@@ -78,6 +78,14 @@ def test_a_date_is_the_same_in_whichever_form_the_server_shows_it(shown: str) ->
     assert SCHEMA.of_server(record) == sent
 
 
+def test_a_date_written_short_is_the_date_the_server_gives_back() -> None:
+    sent, _ = SCHEMA.compile({"ID": ("AB1",), "R1": ("a",), "Date": ("1.2.2026",)})
+    record = {"ID": "AB1", "R1": "a", "R2": None, "Date": "01.02.2026"}
+    assert SCHEMA.of_server(record) == sent
+    old, _ = SCHEMA.compile({"ID": ("AB1",), "R1": ("a",), "Date": ("01.02.0999",)})
+    assert json.loads(old)["Date"] == "01.02.0999"
+
+
 def test_a_pattern_python_cannot_read_is_left_to_the_server() -> None:
     schema = Records((Metadatum("X", pattern="(?<bad"),))
     assert not schema.check_row({"X": ("anything",)})

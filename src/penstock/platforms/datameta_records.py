@@ -110,7 +110,7 @@ class Records:
             if each.is_mandatory and not values.get(name)
         ]
         record = {
-            name: _sent(each, values[name][0]) if values.get(name) else None
+            name: _written(each, _sent(each, values[name][0])) if values.get(name) else None
             for name, each in self._by_name.items()
         }
         return _text(record), troubles
@@ -134,19 +134,27 @@ def _sent(metadatum: Metadatum, text: str) -> str:
 
 
 def _written(metadatum: Metadatum, value: str) -> str:
-    """A value as a table would have it: dates in the metadatum's own format."""
-    if metadatum.date_format is None:
+    """A value as the server writes it: dates in the metadatum's own format, `1.2.26` filled up.
+
+    The server takes both and gives back the full one (*observed*), by which a record is known.
+    """
+    form = metadatum.date_format
+    if form is None:
         return value
     try:
-        datetime.strptime(value, metadatum.date_format)  # noqa: DTZ007 - the server's are naive
+        meant = datetime.strptime(value, form)  # noqa: DTZ007 - the server's are naive
     except ValueError:
-        pass
-    else:
-        return value
+        try:
+            meant = datetime.fromisoformat(value)
+        except ValueError:
+            return value
     try:
-        return datetime.fromisoformat(value).strftime(metadatum.date_format)
+        written = meant.strftime(form)
+        # A year before 1000 is written without its zeros, and cannot be read back.
+        datetime.strptime(written, form)  # noqa: DTZ007 - as above
     except ValueError:
         return value
+    return written
 
 
 def _refused(metadatum: Metadatum, text: str) -> str | None:
