@@ -266,11 +266,17 @@ def test_a_cloud_has_no_files(cloud: Cloud) -> None:
 
 def test_profiles_list_and_quota_know_the_cloud(cloud: Cloud) -> None:
     assert cloud.shell.run("profiles", "check", "surf").returncode == 0
-    ended = cloud.shell.run("list", "surf:")
-    assert ended.stdout.splitlines() == ["surf:one", "surf:two", "surf:three", "surf:theirs"]
+    listed = cloud.shell.run("list", "surf:").stdout.splitlines()
+    assert listed == [f"surf:id={number}" for number in cloud.sim.workspaces()]
     # Limit -1, Remaining -1 and Reset 0 of a gateway are no information.
     ended = cloud.shell.run("quota", "surf")
     assert "998" in ended.stdout
+    # Each line can be pasted, as a location and as an id.
+    again = cloud.shell.run("list", listed[1], "--json")
+    assert (json.loads(again.stdout)["name"], again.returncode) == ("two", 0)
+    assert cloud.shell.run("workspaces", "pause", listed[1], "--no-wait").returncode == 0
+    assert cloud.posts() == 1
+    assert cloud.shell.run("list", "surf:id=nobody").returncode == 2
 
 
 def test_a_run_of_actions_is_told_of_later_as_one_of_transfers_is(cloud: Cloud) -> None:

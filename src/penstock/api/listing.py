@@ -94,6 +94,9 @@ async def list_(
                 surveyor, session, where.profile, inside, take, recursive=recursive
             )
             return entries
+        if where.id is not None and not session.exchange.platform.traits.keeps_files:
+            take(await _one_of(session, where.profile, where.id))
+            return entries
         place = session.exchange.platform.place(path_of(where))
         found = await surveyor.find(place)
         base = str(where).rstrip("/")
@@ -116,6 +119,19 @@ async def _file_at(surveyor: Surveyor, session: Session, where: Url) -> Entry:
     return Entry("file", where.redacted, file.name, None, file.size, file.modified)
 
 
+async def _one_of(session: Session, profile: str, wanted: str) -> Entry:
+    """What the profile's listing says of the thing of that id."""
+    cursor = None
+    while True:
+        page: Page = await session.exchange.run(session.exchange.platform.list_containers(cursor))
+        for folder in page.folders:
+            if folder.id == wanted:
+                return _container(folder, profile, "", folder.written or folder.name)
+        cursor = page.next
+        if cursor is None:
+            raise LocationError(f"{profile}:id={wanted} is not there, or not for this token")
+
+
 async def _list_containers(
     surveyor: Surveyor,
     session: Session,
@@ -136,7 +152,7 @@ async def _list_containers(
             gathered += page.folders
         else:
             for folder in page.folders:
-                take(_container(folder, profile, above, folder.name))
+                take(_container(folder, profile, above, folder.written or folder.name))
         cursor = page.next
         if cursor is None:
             break

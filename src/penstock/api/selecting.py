@@ -70,6 +70,7 @@ async def read_selection(
     action: str,
     ids: Sequence[str],
     *,
+    profile: str,
     all_: bool,
     anyone: bool,
     name: str | Sequence[str],
@@ -96,7 +97,7 @@ async def read_selection(
             f"{action} what? Name workspaces by their ids, by a filter (--name, --status, --co, "
             "--wallet, --application), by --from REPORT, or say --all"
         )
-    order = list(dict.fromkeys(ids))
+    order = list(dict.fromkeys(_id_in(each, profile) for each in ids))
     if from_ is not None:
         reported = await hop(_read_report, Path(from_), only or "settled")
         order = [one for one in reported if not order or one in order]
@@ -113,6 +114,11 @@ async def read_selection(
         applications=_several(application),
         excluded=_several(exclude),
     )
+
+
+def _id_in(text: str, profile: str) -> str:
+    """The id, which may be written as the location that a listing shows."""
+    return text.removeprefix(f"{profile}:").removeprefix("id=")
 
 
 def _read_report(path: Path, status: str) -> list[str]:

@@ -70,6 +70,7 @@ async def workspaces(
     selection = await read_selection(
         action,
         ids,
+        profile=profile,
         all_=all,
         anyone=anyone,
         name=name,

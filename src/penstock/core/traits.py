@@ -49,6 +49,8 @@ class Traits:
     """Whether a file of one part is sent whole, under its name, with nothing to complete."""
     quota_headers: bool = True
     needs_token: bool = True
+    keeps_files: bool = True
+    """Whether there are files at all; where not, the profile's things are listed, by their ids."""
     refusals_lock: bool = False
     """Whether the platform locks an account out whose expired token is used a few times."""
     etag_is_digest: bool = True

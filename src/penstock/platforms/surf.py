@@ -33,6 +33,7 @@ TRAITS = Traits(
     window_s=60.0,
     # Source: [SC] and [EXT] ask for 100; the server's most is not known.
     page_size=100,
+    keeps_files=False,
 )
 
 # Source: `authorization: TOKEN` in [SC] and [EXT], the latter live; `Token TOKEN` in [CLI].
@@ -125,7 +126,11 @@ class Surf(Fileless):
         """100 of the workspaces that the token can see, whatever they are of."""
         page = yield from self._page([("deleted", "false")], int(cursor or 0))
         there = (thing for thing in page.things if thing.status != "deleted")
-        shown = tuple(RemoteFolder(thing.id, thing.name, "workspace") for thing in there)
+        # Names are not unique; `penstock workspaces` takes ids.
+        shown = tuple(
+            RemoteFolder(thing.id, thing.name, "workspace", written=f"id={thing.id}")
+            for thing in there
+        )
         return Page((), shown, None if page.next is None else str(page.next), page.total)
 
     def _page(self, query: list[tuple[str, str]], offset: int) -> Flow[ThingPage]:
