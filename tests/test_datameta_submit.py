@@ -233,6 +233,8 @@ async def test_what_was_submitted_is_listed_fetched_proved_and_its_records_saved
     )
     down = await penstock.copy(place, f"{back}/", environ=bench.environ, report=bench.home / "r")
     assert {line.verified_by for line in down.lines()} == {"platform-digest"}
+    # The URL comes with the MD5, and the size with the bytes.
+    assert {line.api_requests for line in down.lines()} == {2}
     assert down.summary.api_requests["datameta"] == plan.api_requests
     lost = {**bench.environ, "XDG_STATE_HOME": str(bench.home / "fresh")}
     same = await penstock.copy(place, f"{back}/", environ=lost, save_metadata=saved)

@@ -243,6 +243,8 @@ class Lease:
     headers: tuple[tuple[str, str], ...] = ()
     whole: bool = False
     """Whether it brings the whole file only, whatever range is asked for."""
+    digests: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What the platform says of the file's bytes where it gives the URL."""
 
     def __repr__(self) -> str:
         return f"<Lease from {self.origin.kind} {self.origin.place} until {self.expires_at}>"

@@ -131,8 +131,10 @@ class Cost:
         self.api_requests += traits.requests_per_download
         if traits.counts_ranges:
             ranges = max(1, -(-(size or 0) // range_size(size or 0, None, asked)))
-            # A file of several is looked at before; one of unknown size is described first.
-            self.api_requests += ranges + (ranges > 1) + (size is None)
+            # A file of several is looked at before; one of unknown size is described first,
+            # unless its digest comes with its URL.
+            told = size is not None or traits.leases_prove
+            self.api_requests += ranges + (ranges > 1) + (not told)
 
 
 @dataclass(frozen=True, slots=True)

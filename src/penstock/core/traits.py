@@ -49,6 +49,9 @@ class Traits:
     """Whether a file of one part is sent whole, under its name, with nothing to complete."""
     quota_headers: bool = True
     needs_token: bool = True
+    leases_prove: bool = False
+    """Whether a download URL is given together with the file's digest, so that the size alone is
+    not known where a listing tells neither: the first range tells it."""
     keeps_files: bool = True
     """Whether there are files at all; where not, the profile's things are listed, by their ids."""
     refusals_lock: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,16 +65,20 @@ class Download:
         finished = await self._finish_published()
         if finished is not None:
             return finished
-        if self._transfer.file.size is None and self._transfer.file.lease is None:
+        proves = self._context.exchange.platform.traits.leases_prove
+        untold = self._transfer.file.size is None and self._transfer.file.lease is None
+        # What stands here already is held against a description.
+        if untold and (not proves or await self._is_there() is not None):
             await self._learn()
         same = await self._already_there()
         if same is not None:
             return same
         size, lease = self._transfer.file.size, self._transfer.file.lease
-        if size is None and lease is not None:
-            if not lease.whole:
+        if size is None and (lease is not None or proves):
+            if lease is None or not lease.whole:
                 size = await self._fetching.look()
-            if size is None:
+                self._take(None, self._fetching.told)
+            if size is None or (proves and not self._transfer.file.digests):
                 size = await self._learn()
         if size is None and lease is None:
             raise AnswerUnusable(f"the platform does not say how large {self._transfer.source} is")
@@ -193,12 +197,16 @@ class Download:
         finding = Finding(Weight.OPEN) if by is None else Finding(Weight.PROVED, by)
         return Fetched(actual, Headers()), finding
 
+    async def _is_there(self) -> bool | None:
+        """Whether a folder stands at the destination; None where nothing does."""
+        return await self._context.files.do(functools.partial(_is_folder, self._final))
+
     async def _already_there(self) -> Ended | None:
         """What to do about a file that stands at the destination; None: go on and fetch.
 
         Raises `Conflict` where it is not the same and that is to fail.
         """
-        is_folder = await self._context.files.do(functools.partial(_is_folder, self._final))
+        is_folder = await self._is_there()
         if is_folder is None:
             return None
         if is_folder:
@@ -393,9 +401,14 @@ class Download:
         """
         exchange, file = self._context.exchange, self._transfer.file
         told = await exchange.run(exchange.platform.stat(file.id), tally=self._tally)
-        file = replace(file, size=told.size, digests={**told.digests, **file.digests})
-        self._transfer = self._weighing.transfer = replace(self._transfer, file=file)
+        self._take(told.size, told.digests)
         return told.size
+
+    def _take(self, size: int | None, digests: Mapping[str, str]) -> None:
+        """What the platform said of the file is known of it from now on."""
+        file = self._transfer.file
+        file = replace(file, size=size, digests={**digests, **file.digests})
+        self._transfer = self._weighing.transfer = replace(self._transfer, file=file)
 
     def _placed(self) -> str | None:
         """Where the file stands, if not where it was planned to."""

@@ -12,7 +12,7 @@ On resume nothing on disk is believed: a range whose digest is not its receipt's
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 
 import anyio
@@ -115,6 +115,11 @@ class Fetching:
         elif answer.body:
             self._progress(-len(answer.body))
         return total
+
+    @property
+    def told(self) -> Mapping[str, str]:
+        """The file's digests, as far as they came with its URL."""
+        return self._leases.digests
 
     async def probe(self) -> tuple[Headers, int | None]:
         """What the storage says of the file in an answer's head, and the file's size by it."""

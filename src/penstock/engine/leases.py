@@ -115,6 +115,11 @@ class Leases:
                 refused = lease
         raise AssertionError("the last try returns or raises")
 
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """What came with the URL in use; nothing before one was asked for."""
+        return self._lease.digests if self._lease is not None else {}
+
     async def are_whole(self) -> bool:
         """Whether the file comes only whole: no range of it can be had."""
         return (await self._get(None)).whole

@@ -85,6 +85,8 @@ TRAITS = Traits(
     uploads_resume=False,
     # The URL is asked for, and leads to the server itself ([SRV]: its only storage that works).
     requests_per_download=1,
+    # Source: [SRV] rpc/get-file-url: the URL, and the file's MD5 (*observed*).
+    leases_prove=True,
     counts_ranges=True,
     sends_empty=False,
     attaches=Attaches.SUBMITTED,
@@ -307,8 +309,10 @@ class DataMeta(RecordFlows, UploadFlows):
     # -- downloads --------------------------------------------------------------------------
 
     def lease(self, file: RemoteFile) -> Flow[Lease]:
-        """A URL for a file's bytes that lasts as long as its size asks for."""
-        wanted = _SHORTEST_URL_MIN + (file.size or 0) // _SLOW_A_MINUTE
+        """A URL for a file's bytes that lasts as long as its size asks for, or could."""
+        if file.size is None:
+            return (yield from self._lease(file.id, _LONGEST_URL_MIN))
+        wanted = _SHORTEST_URL_MIN + file.size // _SLOW_A_MINUTE
         return (yield from self._lease(file.id, min(wanted, _LONGEST_URL_MIN)))
 
     def renew(self, origin: Origin) -> Flow[Mapping[str, Lease]]:
@@ -321,7 +325,13 @@ class DataMeta(RecordFlows, UploadFlows):
         path = f"/rpc/get-file-url/{quote(file_id, safe='')}?expires={minutes}&redirect=false"
         answer = JsonObject.of((yield self._call("GET", path)), "download URL")
         origin = Origin("file", file_id, str(minutes))
-        return Lease(answer.url("fileUrl"), origin, when(answer.get("expires")))
+        md5 = answer.text_or_none("checksum")
+        return Lease(
+            answer.url("fileUrl"),
+            origin,
+            when(answer.get("expires")),
+            digests={"md5": md5.lower()} if md5 else {},
+        )
 
     def stat(self, file_id: str) -> Flow[RemoteFile]:
         """A file's name, size and MD5. Throws `Refused` (404) for one that was never confirmed."""
