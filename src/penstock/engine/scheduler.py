@@ -21,6 +21,7 @@ from penstock.core.errors import (
     Conflict,
     Effect,
     PenstockError,
+    Refused,
 )
 from penstock.core.events import (
     PlanComplete,
@@ -170,7 +171,7 @@ class Scheduler:
             self._bytes += planned.size or 0
             self._context.emit(PlannedEvent(planned.source, planned.destination, planned.size))
             if isinstance(planned, Unmoved):
-                self._lines.unmoved(planned)
+                self._unmoved(planned)
             else:
                 self._lines.known(planned)
                 moving.append(planned)
@@ -235,6 +236,14 @@ class Scheduler:
         return Unmoved(
             planned.source, planned.destination, State.FAILED, "conflict", error, planned.size
         )
+
+    def _unmoved(self, planned: Unmoved) -> None:
+        self._lines.unmoved(planned)
+        error = planned.error
+        gone = isinstance(error, Refused) and error.status in _GONE
+        if error is not None and not gone:
+            # What looking for each file met may be one cause for all: no right, for one.
+            self._alike.add(error)
 
     # -- work --------------------------------------------------------------------------------
 
