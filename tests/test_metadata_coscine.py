@@ -212,13 +212,18 @@ async def test_a_profile_that_cannot_be_read_is_one_warning_and_the_server_decid
 
 async def test_metadata_comes_out_in_one_request_and_goes_in_again(resource: Resource) -> None:
     root = resource.files("a", "d/b")
-    table = resource.table(f"{HEAD};Gerät / Modell\n*;A;Ada;2026-01-01;Informatik;M1\n")
+    table = resource.table(
+        f"{HEAD};Gerät / Modell;Ersteller;Aufgenommen;Ebenen\n"
+        "*;A;Grace;2026-01-01;Informatik;M1;Ada;2026-01-02T10:00:00Z;007\n"
+    )
     await resource.copy(root, resource.remote, metadata=table)
     found = await penstock.metadata(resource.remote, environ=resource.environ)
     assert resource.calls("GET", "/graphs/metadata/content") == 1
     assert {file.path for file in found} == {"a", "d/b"}
     assert found[0].values["Instrument / Model"] == ("M1",)
     assert found[0].values["Subject Area"] == ("Computer Science",)
+    assert found[0].values["Acquired"] == ("2026-01-02T10:00:00Z",)
+    assert found[0].values["Planes"] == ("007",)
     saved = resource.home / "saved.csv"
     await resource.copy(resource.remote, resource.home / "down", save_metadata=saved)
     again = await resource.copy(root, resource.remote, metadata=saved)

@@ -6,8 +6,9 @@ import pytest
 
 from penstock.core.metadata import Fault, MetadataRow, Sheet, Values
 from penstock.platforms.coscine_metadata import presets_of
-from penstock.platforms.coscine_profile import Term, parse, read_profile, wanted_by
+from penstock.platforms.coscine_profile import Field, Term, parse, read_profile, wanted_by
 from penstock.platforms.coscine_schema import CoscineSchema
+from penstock.platforms.coscine_terms import XSD, literal
 
 IRI = "https://purl.org/coscine/ap/test/"
 SUBJECTS = "http://example.org/vocab/Subject"
@@ -214,6 +215,49 @@ def test_the_same_values_are_the_same_text_whatever_their_order() -> None:
     one = schema().compile({"Titel": ("a",), "Fach": ("Physik",)})
     other = schema().compile({"Subject": ("http://example.org/ph",), "dcterms:title": ("a",)})
     assert one == other
+
+
+def test_several_values_are_the_same_text_whatever_their_order() -> None:
+    one = schema().compile({"Titel": ("a",), "Rechte": ("x", "y")})
+    assert one == schema().compile({"Titel": ("a",), "Rechte": ("y", "x")})
+
+
+@pytest.mark.parametrize(
+    ("datatype", "text"),
+    [
+        *(("dateTime", text) for text in ("2026-01-02 10:00", "2026-01-02", "20260102T100000")),
+        *(("date", text) for text in ("2026-W01-1", "2026-01-02T10:00:00", "20260102")),
+        *(("time", text) for text in ("10:00", "100000")),
+        *(("integer", text) for text in ("1_000", "٣", "1.0")),
+        *(("decimal", text) for text in ("1E5", "NaN", "1_0.5", "1,5")),
+        *(("double", text) for text in ("inf", "1_0", "Infinity")),
+        *(("duration", text) for text in ("PT", "P1DT", "1 day")),
+        ("base64Binary", "$$"),
+    ],
+)
+def test_what_only_python_takes_for_a_value_of_a_type_is_a_fault(datatype: str, text: str) -> None:
+    term, why = literal(Field("p", datatype=XSD + datatype), text)
+    assert not term
+    assert why is not None
+    assert why.startswith(f"{text!r} is no {datatype}")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "text"),
+    [
+        ("dateTime", "2026-01-02T10:00:00.123456789+01:00"),
+        ("date", "2026-01-02+01:00"),
+        ("time", "10:00:00.5Z"),
+        ("integer", "+007"),
+        ("decimal", "-.50"),
+        *(("double", text) for text in ("1E5", "-INF", "NaN", "5.")),
+        *(("duration", text) for text in ("-P1Y2M3DT4H5M6.5S", "PT1H", "P1D")),
+    ],
+)
+def test_a_value_of_a_type_stays_the_text_it_is(datatype: str, text: str) -> None:
+    term, why = literal(Field("p", datatype=XSD + datatype), text)
+    assert why is None
+    assert text in term
 
 
 def test_more_values_than_a_field_takes_are_a_fault() -> None:

@@ -107,14 +107,20 @@ def rdflib_() -> Any:  # noqa: ANN401 - a module that may not be there
 
 @contextmanager
 def quiet() -> Iterator[Any]:
-    """The module rdflib, that writes nothing into a log of a literal that is not of its type."""
+    """The module rdflib, that leaves the text of literals as it is.
+
+    And that writes nothing into a log of one that is not of its type.
+    """
     rdf = rdflib_()
     log = rdf.term.logger
     before, log.disabled = log.disabled, True
+    # Else `007` of an integer becomes `7`, and a time in `Z` one in `+00:00`.
+    normalizes, rdf.NORMALIZE_LITERALS = rdf.NORMALIZE_LITERALS, False
     try:
         yield rdf
     finally:
         log.disabled = before
+        rdf.NORMALIZE_LITERALS = normalizes
 
 
 def parse(text: str, kind: str = "turtle", *, usual: bool = False) -> Any:  # noqa: ANN401 - an optional package

@@ -348,7 +348,8 @@ class CoscineSchema:
         for one in (*self.profile.fields, *self._others):
             column, terms = said.get(one.key, (self.column_of(one), []))
             preset = self._preset(one)
-            terms = list(dict.fromkeys(preset.fixed or terms or preset.default))
+            # In RDF values have no order, so that of a table's columns makes no other metadata.
+            terms = sorted(set(preset.fixed or terms or preset.default))
             is_asked = one.above is None or one.key[:-1] in outer_said or one.above.least > 0
             if not terms and one.least > 0 and is_asked and one.key not in said:
                 troubles.append(Trouble(column, "it is mandatory"))

@@ -154,6 +154,10 @@ def _parsed(text: str, kind: str) -> Any:  # noqa: ANN401 - a graph of an option
 
 
 def _parse_into(graph: Any, text: str, kind: str) -> None:  # noqa: ANN401 - as above
+    """Add what a text says, its literals as they are written."""
+    import rdflib  # noqa: PLC0415 - optional
+
+    normalizes, rdflib.NORMALIZE_LITERALS = rdflib.NORMALIZE_LITERALS, False
     try:
         if FORMATS[kind] in ("trig", "nquads"):
             from rdflib import Dataset  # noqa: PLC0415 - optional
@@ -166,3 +170,5 @@ def _parse_into(graph: Any, text: str, kind: str) -> None:  # noqa: ANN401 - as 
             graph.parse(data=text, format=FORMATS[kind])
     except Exception as error:  # noqa: BLE001 - rdflib's parsers raise of many kinds
         raise RefusedError(400, f"The metadata cannot be read: {error}") from None
+    finally:
+        rdflib.NORMALIZE_LITERALS = normalizes
