@@ -178,7 +178,7 @@ async def test_what_a_server_refuses_fails_the_file_with_its_trace(
 # -- before anything is sent ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("why", ["archived", "maintenance", "guest", "room"])
+@pytest.mark.parametrize("why", ["archived", "maintenance", "guest", "room", "type linked"])
 async def test_nothing_is_sent_where_nothing_may_or_fits(
     make: Callable[..., Any], why: str
 ) -> None:
@@ -190,6 +190,8 @@ async def test_nothing_is_sent_where_nothing_may_or_fits(
         at.maintenance = True
     elif why == "guest":
         place.sim.project_at().role = "guest"
+    elif why == "type linked":
+        at.general_type = "linked"
     else:
         place.sim.add_file("there", b"x" * 600)
         at.reserved = 1024
@@ -237,6 +239,33 @@ async def test_projects_and_resources_are_listed_and_their_lines_can_be_pasted(
     (own,) = [entry for entry in resources if entry.name == "data"]
     assert own.about["room"] == 25 * 1024**3
     assert str(own.about["type"]).startswith("rds")
+
+
+async def test_what_a_listing_has_shown_is_not_looked_for_again_when_it_goes_on_below(
+    make: Callable[..., Any],
+) -> None:
+    place = await make()
+    for number in range(8):
+        project = place.sim.add_project(f"P {number}")
+        for name in ("a", "b", "c"):
+            place.sim.add_file("f", b"x", resource=place.sim.add_resource(name, project=project))
+    for _ in range(2):
+        before = place.asked()
+        found = await penstock.list_("coscine:", recursive=True, environ=place.environ)
+        assert [entry.kind for entry in found].count("file") == 24
+        # Projects; of each its sub-projects, resources, role and room; a page of each resource.
+        assert place.asked() - before == 1 + 9 * 4 + 25
+
+
+async def test_names_that_no_terminal_shows_are_listed_by_ids_that_can_be_pasted(
+    make: Callable[..., Any],
+) -> None:
+    place = await make()
+    project = place.sim.add_project("red\x1b[31m\nname")
+    resource = place.sim.add_resource("ev\x07il", project=project)
+    found = await penstock.list_("coscine:", recursive=True, environ=place.environ)
+    assert f"coscine:{project}/{resource}" in [entry.location for entry in found]
+    assert await penstock.list_(f"coscine:{project}", environ=place.environ)
 
 
 @pytest.mark.parametrize(("told", "asked"), [("resources", 1), ("types", 1 + 2), ("missing", 1)])

@@ -159,9 +159,8 @@ async def _list_containers(
     shared = Counter(folder.written or folder.name for folder in gathered)
     for folder in gathered:
         name = folder.written or folder.name
-        entry = _container(
-            folder, profile, above, name if name and shared[name] == 1 else folder.id
-        )
+        alone = shared[name] == 1 and _can_be_written(name)
+        entry = _container(folder, profile, above, name if alone else folder.id)
         take(entry)
         if not recursive:
             continue
@@ -171,10 +170,15 @@ async def _list_containers(
                 inside = entry.location.partition(":")[2]
                 await _list_containers(surveyor, session, profile, inside, take, recursive=True)
             continue
-        found = await surveyor.find(
-            session.exchange.platform.place(entry.location.partition(":")[2])
-        )
+        # By its id, as this listing has shown it: by its name it would be looked for again.
+        path = f"{above}/{folder.id}" if above else folder.id
+        found = await surveyor.find(session.exchange.platform.place(path))
         await _list_folder(surveyor, found.place, entry.location, take, recursive=True)
+
+
+def _can_be_written(name: str) -> bool:
+    """Whether a name can stand in a location, and be pasted as one."""
+    return bool(name) and name.isprintable() and name not in {".", ".."}
 
 
 def _container(folder: RemoteFolder, profile: str, above: str, name: str) -> Entry:

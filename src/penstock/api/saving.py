@@ -21,7 +21,7 @@ from penstock.core.traits import Attaches
 from penstock.core.transfers import DownTransfer
 from penstock.engine.files import hop
 from penstock.engine.planner import Deliver, Planned
-from penstock.platforms.describing import keeper_of
+from penstock.platforms.describing import ReadsByExtra, keeper_of
 from penstock.session import Session
 
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -36,8 +36,14 @@ class Saving:
         self._names: dict[tuple[str, str], tuple[str, str]] = {}
 
     def check(self, session: Session) -> None:
-        """Nothing, or `UsageError` where there is nothing to save, or no place for it."""
-        if keeper_of(session.exchange.platform) is None:
+        """Nothing, or `UsageError` where there is nothing to save, or no place for it.
+
+        `ProfileError` where what would be saved cannot be read here.
+        """
+        keeper = keeper_of(session.exchange.platform)
+        if isinstance(keeper, ReadsByExtra):
+            keeper.check_readable()
+        if keeper is None:
             raise UsageError(f"{session.profile.name} keeps no metadata with files")
         if self._wanted.is_dir() or not self._wanted.absolute().parent.is_dir():
             raise UsageError(f"the metadata cannot be saved as {self._wanted}: no such folder")

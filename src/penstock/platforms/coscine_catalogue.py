@@ -47,6 +47,7 @@ class Catalogue:
         self._page_size = page_size
         self._resources: dict[str, Resource] = {}
         self._projects: dict[str, Named] = {}
+        self._listed_in: dict[tuple[str, str], Resource] = {}
         self._looked_up: set[str] = set()
         self._spared: set[str] = set()
 
@@ -92,6 +93,11 @@ class Catalogue:
         project_name, _, name = written.partition("/")
         project = yield from self.find_project(project_name)
         wanted = unescape(name)
+        listed = self._listed_in.get((project.id, own_id(wanted)))
+        if listed is not None:
+            self._resources.setdefault(listed.container, listed)
+            self._looked_up.add(listed.container)
+            return listed
         if is_id(wanted):
             try:
                 found = yield from self.resource(f"{project.id}/{own_id(wanted)}")
@@ -210,7 +216,9 @@ class Catalogue:
             entries, after = yield from self._listed(
                 "/projects", cursor or "1", [("TopLevel", "false")], "project listing"
             )
-            return Page((), tuple(_as_folder(project_of(entry)) for entry in entries), after)
+            projects = [project_of(entry) for entry in entries]
+            self._remember(projects)
+            return Page((), tuple(map(_as_folder, projects)), after)
         stage, _, number = (cursor or "subprojects:1").partition(":")
         project = yield from self.find_project(above)
         path = f"/projects/{quote(project.id, safe='')}"
@@ -224,6 +232,7 @@ class Catalogue:
                     raise
                 entries, after = [], None
             below = [replace(project_of(entry), is_below=True) for entry in entries]
+            self._remember(below)
             following = f"subprojects:{after}" if after is not None else "resources:1"
             return Page((), tuple(_as_folder(one) for one in below), following)
         try:
@@ -237,10 +246,19 @@ class Catalogue:
                 f"{unescape(above)!r} is no project for this token ({refused})"
             ) from refused
         resources = [resource_of(entry, project.id) for entry in entries]
+        for one in resources:
+            # An id names no other. Names may, on a page that is still to come.
+            self._listed_in[project.id, one.id] = one
         role = yield from self.role(project.id) if resources else _nothing()
         rooms = yield from self._rooms(project.id, resources)
         shown = tuple(_shown(one, role, rooms.get(one.id)) for one in resources)
         return Page((), shown, f"resources:{after}" if after is not None else None)
+
+    def _remember(self, projects: Sequence[Named]) -> None:
+        """Projects that a listing shows need not be looked for by their ids and slugs."""
+        for one in projects:
+            for name in (one.id, one.slug or one.id):
+                self._projects.setdefault(escape(name), one)
 
     def _rooms(self, project: str, resources: Sequence[Resource]) -> Flow[Mapping[str, int]]:
         """What fits into resources, by id: from the pages of their project's quotas.

@@ -61,6 +61,10 @@ class Metadata(Catalogue):
 
     _schemas: dict[str, SchemaFound]
 
+    def check_readable(self) -> None:
+        """Nothing, or `ProfileError` where RDF cannot be read here (extra `coscine`)."""
+        rdflib()
+
     def demands_metadata(self, place: Place) -> Flow[bool]:
         """Whether the resource takes no file without metadata; nothing is asked twice."""
         resource = yield from self.resource(place.container)

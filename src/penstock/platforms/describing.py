@@ -74,6 +74,15 @@ class KeepsMetadata(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsByExtra(Protocol):
+    """Who keeps metadata that only an optional package can read."""
+
+    def check_readable(self) -> None:
+        """Nothing, or `ProfileError` where that package is not installed."""
+        ...
+
+
 def keeper_of(platform: Platform) -> KeepsMetadata | None:
     """Who keeps metadata: the platform itself, also of containers that another carries."""
     own = platform.own if isinstance(platform, Carrying) else platform

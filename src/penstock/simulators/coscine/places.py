@@ -17,11 +17,15 @@ from penstock.simulators.coscine.answers import (
     when,
 )
 from penstock.simulators.coscine.refusals import RefusedError
-from penstock.simulators.coscine.state import SPECIFIC_TYPES, Project, World, new_id
+from penstock.simulators.coscine.state import (
+    READ_ONLY,
+    SPECIFIC_TYPES,
+    Project,
+    World,
+    new_id,
+)
 from penstock.simulators.host import Call, Reply
 from penstock.simulators.routes import Route
-
-_WITHOUT_QUOTA = ("linked", "gitlab")
 
 
 class Places:
@@ -53,6 +57,7 @@ class Places:
             Route("GET", "/visibilities", self.visibilities),
             Route("GET", "/disciplines", self.disciplines),
             Route("GET", "/resource-types/types", self.types),
+            Route("GET", "/resource-types/types/([^/]+)", self.type),
         ]
 
     async def user(self, _call: Call) -> Reply:
@@ -151,7 +156,7 @@ class Places:
     async def quota(self, _call: Call, key: str, resource_id: str) -> Reply:
         """Return how full a resource is; linked data and GitLab have no quota, which is a guess."""
         resource = self._world.resource(key, resource_id)
-        if resource.general_type in _WITHOUT_QUOTA:
+        if resource.general_type in READ_ONLY:
             raise RefusedError(400, "This resource type has no quota.")
         return single(quota_object(resource, await resource.shelf.used()))
 
@@ -163,7 +168,7 @@ class Places:
             raise RefusedError(404, "There is no such endpoint.")
         page = Page(call.request.query, self._world.settings)
         kinds = list(dict.fromkeys(r.general_type for r in project.resources.values()))
-        kinds = [kind for kind in kinds if kind not in _WITHOUT_QUOTA]
+        kinds = [kind for kind in kinds if kind not in READ_ONLY]
         shown = [
             await self._project_quota(project, kind, whole=told == "resources")
             for kind in page.of(kinds)
@@ -174,7 +179,7 @@ class Places:
         """Return a project's quota of one resource type, that of each resource in it."""
         project = self._world.project(key)
         for kind in SPECIFIC_TYPES:
-            if new_id("type", kind) == type_id and kind not in _WITHOUT_QUOTA:
+            if new_id("type", kind) == type_id and kind not in READ_ONLY:
                 return single(await self._project_quota(project, kind, whole=True))
         raise RefusedError(404, f"The resource type {type_id} was not found.")
 
@@ -231,21 +236,32 @@ class Places:
 
     async def types(self, _call: Call) -> Reply:
         """Return what types of resources there are. Source: `ResourceTypeInformationDto`."""
-        found = []
-        for general, specific in SPECIFIC_TYPES.items():
-            own = general not in ("linked", "gitlab")
-            able = ("Create", "Read", "Update", "Delete", "List")
-            found.append(
-                {
-                    "id": new_id("type", general),
-                    "generalType": general,
-                    "specificType": specific,
-                    "status": "active",
-                    **{f"can{what}": own or what in ("Read", "List") for what in able},
-                    "canCreateLinks": own,
-                    "isQuotaAvailable": own,
-                    "supportsVersioning": general.startswith("dsnrw"),
-                    "isEnabled": True,
-                }
-            )
-        return single(found)
+        return single(_types())
+
+    async def type(self, _call: Call, type_id: str) -> Reply:
+        """Return one of them."""
+        for found in _types():
+            if found["id"] == type_id:
+                return single(found)
+        raise RefusedError(404, f"The resource type {type_id} was not found.")
+
+
+def _types() -> list[dict[str, object]]:
+    found = []
+    for general, specific in SPECIFIC_TYPES.items():
+        own = general not in READ_ONLY
+        able = ("Create", "Read", "Update", "Delete", "List")
+        found.append(
+            {
+                "id": new_id("type", general),
+                "generalType": general,
+                "specificType": specific,
+                "status": "active",
+                **{f"can{what}": own or what in ("Read", "List") for what in able},
+                "canCreateLinks": own,
+                "isQuotaAvailable": own,
+                "supportsVersioning": general.startswith("dsnrw"),
+                "isEnabled": True,
+            }
+        )
+    return found

@@ -33,6 +33,8 @@ SPECIFIC_TYPES = {
     "gitlab": "gitlab",
     "linked": "linked",
 }
+# They hold no files of their own, and have no quota. That they cannot be written to is a guess.
+READ_ONLY = ("linked", "gitlab")
 S3_TYPES = ("rdss3", "rdss3worm", "dsnrws3", "dsnrws3worm")
 
 # Every id is made of a name, so that a simulator makes the same ones each time.
@@ -182,6 +184,8 @@ class World:
         resource = self.resource(project_key, resource_id)
         if resource.project.role == "guest":
             raise RefusedError(403, "You have no right to write to this resource.")
+        if resource.general_type in READ_ONLY:
+            raise RefusedError(403, "A resource of this type takes no files.")
         if resource.archived:
             raise RefusedError(403, "The resource is archived and can only be read.")
         if resource.maintenance:
