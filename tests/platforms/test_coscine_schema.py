@@ -222,6 +222,24 @@ def test_several_values_are_the_same_text_whatever_their_order() -> None:
     assert one == schema().compile({"Titel": ("a",), "Rechte": ("y", "x")})
 
 
+def test_a_later_row_wins_by_whichever_name_of_the_field() -> None:
+    rows = (
+        MetadataRow(1, "*", {"Title": ("all",), "dcterms:rights": ("r",)}),
+        MetadataRow(2, "a", {"Titel": ("one",), "Rechte": ("s", "t")}),
+        MetadataRow(3, "a", {"Rights": ("u",)}),
+    )
+    text, wrong = Sheet(rows, schema()).of("a")
+    assert not wrong
+    assert text == schema().compile({"Title": ("one",), "Rights": ("u",)})[0]
+
+
+@pytest.mark.parametrize("text", ["half \ud800", "nul\0", "bell\a", "https://example.org/\udc80"])
+def test_what_is_no_text_is_a_fault_and_never_sent(text: str) -> None:
+    sheet = Sheet((MetadataRow(1, "*", {"Titel": (text,), "Rechte": ("r",)}),), schema())
+    (fault,) = sheet.check_rows()
+    assert (fault.row, fault.column, "character" in fault.reason) == (1, "Titel", True)
+
+
 @pytest.mark.parametrize(
     ("datatype", "text"),
     [

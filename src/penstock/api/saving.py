@@ -21,7 +21,7 @@ from penstock.core.traits import Attaches
 from penstock.core.transfers import DownTransfer
 from penstock.engine.files import hop
 from penstock.engine.planner import Deliver, Planned
-from penstock.platforms.describing import ReadsByExtra, keeper_of
+from penstock.platforms.describing import check_readable, keeper_of
 from penstock.session import Session
 
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -41,10 +41,9 @@ class Saving:
         `ProfileError` where what would be saved cannot be read here.
         """
         keeper = keeper_of(session.exchange.platform)
-        if isinstance(keeper, ReadsByExtra):
-            keeper.check_readable()
         if keeper is None:
             raise UsageError(f"{session.profile.name} keeps no metadata with files")
+        check_readable(keeper)
         if self._wanted.is_dir() or not self._wanted.absolute().parent.is_dir():
             raise UsageError(f"the metadata cannot be saved as {self._wanted}: no such folder")
 

@@ -14,7 +14,7 @@ JSON or a platform's limits.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -132,6 +132,15 @@ class MeetsRows(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsFields(Protocol):
+    """A schema whose columns have several names each."""
+
+    def field_of(self, column: str) -> Hashable:
+        """What columns that mean the same have in common, and no others."""
+        ...
+
+
 def read_metadata(
     lines: Iterable[str],
     *,
@@ -216,6 +225,7 @@ class Sheet:
         self._globs: dict[str, list[tuple[re.Pattern[str], int]]] = {}
         self._deep: dict[str, list[tuple[re.Pattern[str], int]]] = {}
         self._matched: set[int] = set()
+        self._fields: dict[str, Hashable] = {}
         for index, row in enumerate(rows):
             self._rows.append(row)
             self._add(index, row)
@@ -266,14 +276,29 @@ class Sheet:
             return None, [Fault(where, PATH, f"{path!r} has no metadata, and needs some")]
         values: dict[str, tuple[str, ...]] = {}
         origin: dict[str, int] = {}
+        said: dict[Hashable, list[str]] = {}
         for row in rows:
             for column, texts in row.values.items():
+                others = said.setdefault(self._field_of(column), [])
+                for other in [each for each in others if origin[each] != row.row]:
+                    # The same field by another of its names, in an earlier row.
+                    others.remove(other)
+                    del values[other]
+                if column not in others:
+                    others.append(column)
                 values[column], origin[column] = texts, row.row
         text, troubles = self.schema.compile(values)
         return text, [
             Fault(origin.get(trouble.column or "", rows[-1].row), trouble.column, trouble.reason)
             for trouble in troubles
         ]
+
+    def _field_of(self, column: str) -> Hashable:
+        if not isinstance(self.schema, KnowsFields):
+            return column
+        if column not in self._fields:
+            self._fields[column] = self.schema.field_of(column)
+        return self._fields[column]
 
     def check_rows(self) -> list[Fault]:
         """What is wrong with rows by themselves; an unknown column is told once."""

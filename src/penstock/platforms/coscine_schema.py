@@ -12,14 +12,14 @@ A table says one node of each nested profile; files whose metadata has several n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.core.metadata import Column, Trouble, Values
 from penstock.platforms.coscine_profile import RDF, Field, Profile, Term, parse, rdflib_
 from penstock.platforms.coscine_shacl import Finding, Shapes, told
-from penstock.platforms.coscine_terms import IRI, XSD, Node, literal
+from penstock.platforms.coscine_terms import IRI, NO_TEXT, XSD, Node, literal
 
 TURTLE = "turtle"
 # Files of metadata held against the profile at once: pyshacl 0.30 takes longer for each the more
@@ -126,6 +126,11 @@ class CoscineSchema:
             return "it is no property's IRI, and labels cannot be read without the profile"
         return f"the application profile has no such field{meant}"
 
+    def field_of(self, column: str) -> Hashable:
+        """The one field a column names, by whichever of its names; else the column itself."""
+        found = [] if column == TURTLE else self._named(column)
+        return found[0].key if len(found) == 1 else column
+
     def _names(self, one: Field) -> set[str]:
         names = {" / ".join(one.key)}
         languages = {language for part in _chain(one) for language in part.names}
@@ -188,12 +193,15 @@ class CoscineSchema:
                     continue
                 named = self._named(column)
                 if len(named) == 1 and named[0].shape is not None:
-                    judged.update(((named[0].key, text), named[0]) for text in texts)
+                    fit = (text for text in texts if not NO_TEXT.search(text))
+                    judged.update(((named[0].key, text), named[0]) for text in fit)
         self._judge([(one, text) for (_, text), one in judged.items()])
         self._read_turtles(turtles)
 
     def _term(self, one: Field, text: str) -> tuple[str, str | None]:
         """A text as a term of turtle, or why it cannot be one."""
+        if NO_TEXT.search(text):
+            return "", f"{text!r} holds a character that no text may"
         cell = (one.key, text)
         known = self._cells.get(cell)
         if known is None:

@@ -11,6 +11,9 @@ from penstock.platforms.coscine_profile import RDF, Field, quiet, rdflib_
 
 XSD = "http://www.w3.org/2001/XMLSchema#"
 IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
+# Halves of characters, which JSON can write and UTF-8 cannot, and what XML takes in no text.
+# Source: W3C XML 1.0, production 2, which is what an `xsd:string` is made of.
+NO_TEXT = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOOLEANS = frozenset(("true", "false", "0", "1"))
 _EXAMPLES = {
     "date": "2026-12-31",

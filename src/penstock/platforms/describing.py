@@ -83,6 +83,12 @@ class ReadsByExtra(Protocol):
         ...
 
 
+def check_readable(keeper: object) -> None:
+    """Nothing, or `ProfileError` where what somebody keeps cannot be read here."""
+    if isinstance(keeper, ReadsByExtra):
+        keeper.check_readable()
+
+
 def keeper_of(platform: Platform) -> KeepsMetadata | None:
     """Who keeps metadata: the platform itself, also of containers that another carries."""
     own = platform.own if isinstance(platform, Carrying) else platform
