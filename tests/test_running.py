@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import penstock
 from clouds import environ_of
+from penstock.core.events import ActionAccepted
 from penstock.simulators import Surf, SurfSettings
 
 
@@ -51,6 +53,49 @@ async def test_a_cancellation_does_not_reach_the_pausing(sim: Surf, tmp_path: Pa
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
+    assert statuses(sim) == {"paused"}
+
+
+async def test_no_second_cancellation_reaches_the_pausing_either(sim: Surf, tmp_path: Path) -> None:
+    inside = anyio.Event()
+
+    async def block() -> None:
+        async with penstock.running(list(sim.workspaces()), **options(sim, tmp_path)):
+            inside.set()
+            await anyio.sleep_forever()
+
+    task = asyncio.create_task(block())
+    await inside.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert statuses(sim) == {"paused"}
+
+
+async def test_cut_off_while_they_are_resumed_those_that_would_yet_run_are_paused(
+    sim: Surf, tmp_path: Path
+) -> None:
+    def accepted(event: object) -> None:
+        if isinstance(event, ActionAccepted):
+            task.cancel()
+
+    async def block() -> None:
+        given = options(sim, tmp_path)
+        async with penstock.running(list(sim.workspaces()), on_event=accepted, **given):
+            pytest.fail("the block was entered")
+
+    # Until the queue comes to it, a workspace that was told to resume looks paused.
+    sim.change(served_per_s=4.0, resume_s=0.3)
+    task = asyncio.create_task(block())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    resumed = [each.path for each in sim.log if "/resume/" in each.path]
+    assert resumed
+    assert len(set(resumed)) == len(resumed)
+    paused = [each.path for each in sim.log if "/pause/" in each.path]
+    assert len(paused) == len(resumed)
     assert statuses(sim) == {"paused"}
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 
@@ -12,9 +21,14 @@ from penstock.api.acting import ActionReport
 from penstock.api.workspaces import TIMEOUT
 from penstock.api.workspaces import workspaces as act
 from penstock.core.actionreport import ActionLine
-from penstock.core.errors import ActionsFailed, PenstockError, UsageError
+from penstock.core.errors import ActionsFailed, PenstockError, RunStopped, UsageError
 from penstock.core.events import Event
 from penstock.core.units import parse_duration
+from penstock.engine.groups import to_the_end
+from penstock.engine.stopping import Stop
+
+# Asked to run, and not seen to.
+_MAY_COME = frozenset(("accepted", "unknown"))
 
 
 @asynccontextmanager
@@ -36,8 +50,9 @@ async def running(
     """Workspaces (by id) that run within the block, and are paused after it.
 
     They are resumed and waited for; those that ran already count as running. All of them are
-    paused afterwards, also those that ran before, and also after an error or a cancellation: that
-    is shielded, and takes two `timeout` at most. Gives the report of the resuming.
+    paused afterwards, also those that ran before, and also after an error or any number of
+    cancellations: what may still come to run is waited for and paused too, and all that takes two
+    `timeout` at most. Gives the report of the resuming.
 
     Raises `ActionsFailed` where some do not run (the block is not entered, the others are paused
     again) and where some could not be paused though the block ended well; an error of the block
@@ -48,10 +63,13 @@ async def running(
         raise UsageError("name at least one workspace to run")
     timeout_s = parse_duration(timeout)
 
-    async def do(action: str) -> ActionReport:
+    stop: Stop = Stop()
+
+    async def do(action: str, some: Sequence[str] = ids, stop: Stop | None = None) -> ActionReport:
         return await act(
             action,
-            *ids,
+            *some,
+            stop=stop,
             profile=profile,
             anyone=anyone,
             co=co,
@@ -65,9 +83,9 @@ async def running(
             environ=environ,
         )
 
-    entered = False
+    entered, doubtful = False, list[str]()
     try:
-        resumed = await do("resume")
+        resumed = await _stopped_where_cancelled(do("resume", stop=stop), stop, doubtful)
         idle = [
             line
             for line in resumed.lines()
@@ -80,31 +98,78 @@ async def running(
     except BaseException as error:
         # A `UsageError` before anything was asked for leaves nothing to be paused.
         if entered or not isinstance(error, UsageError):
-            trouble = await _shielded(do, timeout_s)
+            trouble = await to_the_end(_paused(do, timeout_s, doubtful))
             if trouble is not None:
                 error.add_note(str(trouble))
         raise
     else:
-        trouble = await _shielded(do, timeout_s)
+        trouble = await to_the_end(_paused(do, timeout_s, doubtful))
         if trouble is not None:
             raise trouble
 
 
-async def _shielded(
-    do: Callable[[str], Awaitable[ActionReport]], timeout_s: float
+async def _stopped_where_cancelled(
+    work: Coroutine[Any, Any, ActionReport], stop: Stop, doubtful: list[str]
+) -> ActionReport:
+    """The run's report. `doubtful` then has the ids that may come to run, and do not yet.
+
+    A cancellation lets what is in flight be answered, so that it is known what was asked for.
+    """
+    running = asyncio.ensure_future(work)
+    report: ActionReport | None = None
+    try:
+        report = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.ask("cancelled")
+        try:
+            report = await to_the_end(_ended(running))
+        except asyncio.CancelledError:
+            report = await _ended(running)
+        raise
+    except RunStopped as error:
+        report = error.report
+        raise
+    finally:
+        if report is not None:
+            unsettled = (line for line in report.lines() if line.status in _MAY_COME)
+            doubtful += [line.id for line in unsettled]
+    return report
+
+
+async def _ended(running: asyncio.Future[ActionReport]) -> ActionReport | None:
+    """The report of a run, however it ended."""
+    try:
+        return await running
+    except RunStopped as error:
+        report: ActionReport | None = error.report
+        return report
+    except PenstockError:
+        return None
+
+
+async def _paused(
+    do: Callable[..., Awaitable[ActionReport]], timeout_s: float, doubtful: Sequence[str]
 ) -> PenstockError | None:
-    """What went wrong with the pausing, which no cancellation reaches; None where all is well."""
-    with anyio.CancelScope(shield=True), anyio.move_on_after(2 * timeout_s):
+    """What went wrong with the pausing; None where all is well.
+
+    What was asked to run and does not yet is waited for first: while it stands in the platform's
+    queue it looks paused.
+    """
+    with anyio.move_on_after(2 * timeout_s):
+        left: list[ActionLine] = []
+        if doubtful:
+            with suppress(PenstockError):
+                again = await do("resume", doubtful)
+                left += [line for line in again.lines() if line.status in _MAY_COME]
         try:
             paused = await do("pause")
         except PenstockError as error:
             return error
-        left = [line for line in paused.lines() if line.status not in {"settled", "skipped"}]
-        left += [
-            line
-            for line in paused.lines()
-            if line.status == "skipped" and line.before not in {"paused", "pausing"}
-        ]
+        for line in paused.lines():
+            if line.status not in {"settled", "skipped"} or (
+                line.status == "skipped" and line.before not in {"paused", "pausing"}
+            ):
+                left.append(line)
         return _failed("could not be paused", left, paused) if left else None
     return ActionsFailed("pausing the workspaces took too long; look whether they still run")
 

@@ -19,9 +19,9 @@ from penstock.core.quota import Heard
 from penstock.core.ratelimit import Word
 from penstock.core.window import Terms
 from penstock.engine.clock import Clock
+from penstock.engine.groups import to_the_end
 from penstock.engine.slots import Opened, Outcome, SlotStore, Turn
 from penstock.engine.slots_axes import moved, moved_back
-from penstock.engine.slots_redis import to_the_end
 
 
 @dataclass(slots=True)

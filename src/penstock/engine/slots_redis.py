@@ -28,7 +28,7 @@ import os
 import platform
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,6 +41,7 @@ from penstock.core.quota import Standing
 from penstock.core.window import NS_PER_S, Count, Terms, ns
 from penstock.engine import slots_lua as lua
 from penstock.engine.clock import Clock
+from penstock.engine.groups import to_the_end
 from penstock.engine.slots import REFUSAL_REMEMBERED_S, Opened, Outcome, Turn, take_turn
 from penstock.engine.slots_axes import moved, moved_back
 from penstock.engine.slots_seen import Seen, spender_of
@@ -454,22 +455,6 @@ class RedisSlotStore:
                     if forgotten or run != known.run:
                         now_ns = known.now_ns if self._told_time else 0
                         await self.turn(key, Turn(now_ns, known.terms))
-
-
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns. A cancellation that comes meanwhile is raised when it is done."""
-    running = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not running.done():
-            try:
-                await asyncio.wait((running,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        running.exception()
-        raise cancelled
-    return running.result()
 
 
 def _read(answer: Sequence[Any], asked: Sequence[int], known: _Key, turn: Turn) -> _State:
