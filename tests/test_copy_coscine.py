@@ -75,8 +75,9 @@ async def test_pages_of_a_server_that_gives_fewer_are_followed_to_the_end(
     assert place.asked("GET", "/storage") == 6
 
 
+@pytest.mark.parametrize(("life_s", "latency_s"), [(60.0, 10.0), (25.0, 4.0)])
 async def test_urls_that_ended_are_renewed_by_their_page_and_not_one_by_one(
-    tmp_path: Path,
+    tmp_path: Path, life_s: float, latency_s: float
 ) -> None:
     async def main(place: Place) -> tuple[int, int]:
         for number in range(120):
@@ -86,7 +87,7 @@ async def test_urls_that_ended_are_renewed_by_their_page_and_not_one_by_one(
 
     # 120 files at two in 10 s: each of three pages is some twenty lives old before its last file.
     verified, listings = await virtually(
-        main, tmp_path, download_url_lifetime_s=60.0, latency_s=10.0
+        main, tmp_path, download_url_lifetime_s=life_s, latency_s=latency_s
     )
     assert verified == 120
     assert 6 <= listings <= 40

@@ -210,6 +210,26 @@ async def test_a_profile_that_cannot_be_read_is_one_warning_and_the_server_decid
     assert resource.calls("PUT", "/metadata/content") == 1
 
 
+async def test_a_class_without_terms_is_no_vocabulary_and_the_server_decides(
+    sim: Coscine, tmp_path: Path
+) -> None:
+    sim.add_profile(
+        "https://example.org/ap/people/",
+        """@prefix sh: <http://www.w3.org/ns/shacl#> .
+        <https://example.org/ap/people/> sh:targetClass <https://example.org/ap/people/> ;
+            sh:property [ sh:path <https://example.org/who> ; sh:name "Who"@en ; sh:minCount 1 ;
+                sh:class <https://example.org/Person> ] .""",
+        "People",
+    )
+    sim.change(metadata_check="syntax")
+    resource = Resource(sim, tmp_path, profile="https://example.org/ap/people/")
+    told: list[Event] = []
+    table = resource.table("path,Who\na,https://example.org/ada\n")
+    await resource.copy(resource.files("a"), resource.remote, metadata=table, on_event=told.append)
+    assert sum("cannot be read" in event.message for event in told if isinstance(event, Note)) == 1
+    assert "<https://example.org/ada>" in sim.metadata(resource.id)["a"]
+
+
 async def test_metadata_comes_out_in_one_request_and_goes_in_again(resource: Resource) -> None:
     root = resource.files("a", "d/b")
     table = resource.table(

@@ -36,11 +36,17 @@ class Renewals:
         self._locks: dict[Origin, anyio.Lock] = {}
         self._walked: dict[str, Mapping[str, Lease]] = {}
 
-    async def get(self, exchange: Exchange, file_id: str, old: Lease, tally: Tally) -> Lease | None:
-        """A URL younger than `old`, from where it came; None where the file is gone from there."""
+    async def get(
+        self, exchange: Exchange, file_id: str, old: Lease, tally: Tally, spare_s: float
+    ) -> Lease | None:
+        """A URL younger than `old`, from where it came; None where the file is gone from there.
+
+        `spare_s` is what must be left of the life of one that another file's renewal brought.
+        """
         async with self._locks.setdefault(old.origin, anyio.Lock()):
             known = self._fresh.get(old.origin, {}).get(file_id)
-            if known is None or known.url == old.url or exchange.is_due(known.expires_at):
+            due = known is not None and exchange.is_due(known.expires_at, spare_s)
+            if known is None or known.url == old.url or due:
                 fresh = await exchange.run(exchange.platform.renew(old.origin), tally=tally)
                 if old.origin.kind == "page":
                     self._keep(old.origin, fresh)
@@ -129,15 +135,17 @@ class Leases:
         exchange = self._exchange
         async with self._lock:
             lease = self._lease
-            if lease is not None and lease is not refused:
-                spare_s = min(_SPARE_S, self._life_s / 4)
-                if not exchange.is_due(lease.expires_at, spare_s):
-                    return lease
+            spare_s = min(_SPARE_S, self._life_s / 4)
+            is_due = lease is not None and exchange.is_due(lease.expires_at, spare_s)
+            if lease is not None and lease is not refused and not is_due:
+                return lease
             platform = exchange.platform
             if lease is None:
                 self._lease = await exchange.run(platform.lease(self._file), tally=self._tally)
             else:
-                fresh = await self._renewals.get(exchange, self._file.id, lease, self._tally)
+                fresh = await self._renewals.get(
+                    exchange, self._file.id, lease, self._tally, spare_s
+                )
                 if fresh is None:
                     raise SourceMissing("the file is gone from where it was listed")
                 self._lease = fresh

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote, unquote
 
@@ -106,9 +107,13 @@ class Metadata(Catalogue):
         terms: dict[str, Sequence[Term]] = {}
         for vocabulary in dict.fromkeys(one.vocabulary for one in profile.fields):
             if vocabulary is not None:
-                try:
-                    terms[vocabulary] = yield from self._terms(vocabulary)
-                except (Refused, AnswerUnusable):
+                found: Sequence[Term] = ()
+                with suppress(Refused, AnswerUnusable):
+                    found = yield from self._terms(vocabulary)
+                if found:
+                    terms[vocabulary] = found
+                else:
+                    # Not told, or a class that is no vocabulary: an empty one would fit no value.
                     unread.append(vocabulary)
         warning = None
         if unread:
