@@ -107,3 +107,26 @@ async def test_what_is_widened_begins_with_one_and_doubles_while_it_is_told_to()
         await each(range(20), do, at_once=6, widening=widening)
     assert asked == [1, 2, 4]
     assert most == 6
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_what_is_done_by_the_time_it_may_widen_is_not_widened(turns: int) -> None:
+    done: list[int] = []
+    asked, ended = anyio.Event(), anyio.Event()
+
+    async def do(thing: int) -> None:
+        await asked.wait()
+        done.append(thing)
+        ended.set()
+
+    async def widening(_: int) -> bool:
+        asked.set()
+        await ended.wait()
+        for _ in range(turns):  # of the loop, in one of which the last worker has just ended
+            turn = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(turn.set_result, None)
+            await turn
+        return True
+
+    await each([1], do, at_once=4, widening=widening)
+    assert done == [1]

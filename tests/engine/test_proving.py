@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -83,7 +84,8 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> type[Listed]:
     class Own(Listed):
         _targets: dict[str, Target] = {}  # noqa: RUF012
 
-    monkeypatch.setitem(PLATFORMS, "sevenbridges", Own)
+    monkeypatch.setattr(sys.modules[__name__], "Own", Own, raising=False)
+    monkeypatch.setitem(PLATFORMS, "sevenbridges", (__name__, "Own", False))
     return Own
 
 

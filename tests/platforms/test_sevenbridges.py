@@ -48,7 +48,8 @@ from penstock.core.model import (
     Upload,
 )
 from penstock.platforms.base import REDIRECTS, storage_refusal
-from penstock.platforms.sevenbridges import SevenBridges, check_name
+from penstock.platforms.sevenbridges import SevenBridges
+from penstock.platforms.sevenbridges_requests import check_name
 from scripted import Asked, LastTry, Line, answer, play
 
 API = "https://cavatica-api.sbgenomics.com/v2"

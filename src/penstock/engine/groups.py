@@ -47,35 +47,48 @@ async def each(
     """
     waiting = iter(things)
     failures: list[PenstockError] = []
+    under_way = 0
+    trying = anyio.CancelScope()
 
     async def take() -> None:
-        for thing in waiting:
-            try:
-                await do(thing)
-            except PenstockError as error:
-                if error.effect is Effect.STOP_RUN:
-                    raise
-                failures.append(error)
-            if failures:
-                return
+        nonlocal under_way
+        try:
+            for thing in waiting:
+                try:
+                    await do(thing)
+                except PenstockError as error:
+                    if error.effect is Effect.STOP_RUN:
+                        raise
+                    failures.append(error)
+                if failures:
+                    return
+        finally:
+            under_way -= 1
+            if not under_way:
+                trying.cancel()
 
-    async def widen(widening: Callable[[int], Awaitable[bool]], group: TaskGroup) -> None:
+    def start(count: int) -> None:
+        nonlocal under_way
+        under_way += count
+        for _ in range(count):
+            group.start_soon(take)
+
+    async def widen(widening: Callable[[int], Awaitable[bool]]) -> None:
         count = 1
-        while count < at_once:
-            if await widening(count):
-                for _ in range(min(count, at_once - count)):
-                    group.start_soon(take)
-                    count += 1
+        with trying:
+            while count < at_once:
+                wider = await widening(count)
+                if not under_way:
+                    return  # What there was has been done meanwhile.
+                if wider:
+                    more = min(count, at_once - count)
+                    start(more)
+                    count += more
 
-    async with task_group() as outer:
-        async with task_group() as group:
-            if widening is None:
-                for _ in range(max(at_once, 1)):
-                    group.start_soon(take)
-            else:
-                group.start_soon(take)
-                outer.start_soon(widen, widening, group)
-        outer.cancel_scope.cancel()
+    async with task_group() as group:
+        start(1 if widening is not None else max(at_once, 1))
+        if widening is not None:
+            group.start_soon(widen, widening)
     if failures:
         raise failures[0]
 
