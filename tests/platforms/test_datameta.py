@@ -294,7 +294,7 @@ async def test_a_submission_lists_its_files_without_a_request_for_each(
     exchange: Exchange, datameta_server: DataMetaServer, tmp_path: Path
 ) -> None:
     ask = datameta_server.ask
-    column = {"name": "Data", "isFile": True, "isMandatory": True, "order": 1}
+    column = {"name": "Data", "isFile": True, "isMandatory": False, "order": 1}
     texts = ("regexDescription", "longDescription", "example", "regExp", "dateTimeFmt")
     column |= dict.fromkeys(("isSubmissionUnique", "isSiteUnique"), False)
     column |= dict.fromkeys((*texts, "serviceId"), "")
