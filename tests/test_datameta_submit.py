@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,23 @@ async def test_a_nightly_line_submits_what_is_new_and_a_lost_ledger_nothing_twic
     assert report.summary.submission is not None
     assert report.summary.submission["rows"] == 1
     assert sorted(len(each["fileIds"]) for each in bench.submissions()) == [1, 1]
+
+
+async def test_two_runs_at_once_submit_once_and_both_are_content(bench: Nightly) -> None:
+    bench.add("a")
+    bench.add("b")
+    await bench.copy()
+    other = {**bench.environ, "XDG_STATE_HOME": str(bench.home / "other")}
+    first, second = await asyncio.gather(
+        bench.copy(submit=f"{bench.mark} one"),
+        bench.copy(submit=f"{bench.mark} two", environ=other),
+    )
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.summary.submission is not None
+    assert second.summary.submission is not None
+    assert first.summary.submission["rows"] + second.summary.submission["rows"] == 2
+    assert first.summary.submission["id"] == second.summary.submission["id"]
+    assert len(bench.submissions()) == 1
 
 
 async def test_everything_wrong_is_told_before_anything_moves(bench: Nightly) -> None:

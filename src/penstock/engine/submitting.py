@@ -147,6 +147,7 @@ class Submission:
         self._ids: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         self.problems: list[Fault] = []
+        self._made: set[str] = set()
 
     def heard(self, line: Line) -> None:
         """A transfer ended."""
@@ -237,6 +238,8 @@ class Submission:
         for row in rows:
             waiting = pending.get(row.text)
             number = waiting.pop() if waiting else await self._create(row, known)
+            if number not in known:
+                self._made.add(number)
             known.add(number)
             made[number] = row
         return made
@@ -271,6 +274,11 @@ class Submission:
                 if done.id is not None:
                     return self._summary(done.id, len(records), broken)
                 problems = done.problems
+            records, old, were = *await self._unless_submitted(records, old), len(records)
+            if not records:
+                return self._summary(old, 0, broken)
+            if len(records) < were:
+                continue
             refused = self._told(problems, records)
             broken += len(refused)
             for number in refused:
@@ -278,6 +286,21 @@ class Submission:
             if not self._asked.is_partial or not refused or not records:
                 return self._summary(old if not records else None, 0, broken + len(records))
         return self._summary(None, 0, broken + len(records))
+
+    async def _unless_submitted(
+        self, records: dict[str, Row], old: str | None
+    ) -> tuple[dict[str, Row], str | None]:
+        """The records that no run beside this one has submitted meanwhile.
+
+        What this run made for the others is deleted.
+        """
+        there = await self._exchange.run(self._platform.records(self._schema))
+        new, last = self._split(list(records.values()), there)
+        left = {row.number for row in new}
+        kept = {number: row for number, row in records.items() if row.number in left}
+        for number in records.keys() - kept.keys() & self._made:
+            await self._exchange.run(self._platform.delete_record(number))
+        return kept, last or old
 
     def _told(self, problems: Sequence[Problem], records: Mapping[str, Row]) -> list[str]:
         """The records problems are about; each problem is told by its row."""

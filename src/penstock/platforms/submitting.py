@@ -79,3 +79,7 @@ class TakesSubmissions(Protocol):
     def submit(self, label: str, records: Sequence[str], files: Sequence[str]) -> Flow[Submitted]:
         """The submission of these; one whose answer was lost is looked for, by its records."""
         ...
+
+    def delete_record(self, record: str) -> Flow[None]:
+        """A pending record is gone; one that is submitted stays."""
+        ...
