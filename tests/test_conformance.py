@@ -76,7 +76,7 @@ async def test_two_runs_at_once_send_each_file_once_and_neither_waits_for_ever(
     bench: Bench,
 ) -> None:
     bench.must_send()
-    files = {f"f{number:02}": b"%d" % number for number in range(40)}
+    files = {f"f{number:02}": b"%d" % number for number in range(24)}
     root = bench.tree(files)
     reports: list[penstock.Report] = []
 

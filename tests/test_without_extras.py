@@ -35,7 +35,7 @@ asyncio.run(main(json.loads(sys.argv[1])))
 NOBODY = S3Place(endpoint="http://127.0.0.1:9", bucket="b")
 
 
-@pytest.mark.parametrize(("what", "extra"), [("up", "coscine"), ("saved", "coscine"), ("s3", "s3")])
+@pytest.mark.parametrize(("what", "extra"), [("saved", "coscine"), ("s3", "s3")])
 async def test_the_extra_that_is_missing_is_named_and_nothing_has_moved(
     tmp_path: Path, what: str, extra: str
 ) -> None:
@@ -44,9 +44,9 @@ async def test_the_extra_that_is_missing_is_named_and_nothing_has_moved(
     async with Coscine(CoscineSettings(s3=NOBODY)) as sim:
         sim.add_file("there", b"2")
         sim.add_resource("in-s3", general_type="rdss3")
-        here, there = str(tmp_path / "to"), f"coscine:{sim.project}/data"
-        up = (str(tmp_path / "src"), there if what == "up" else f"coscine:{sim.project}/in-s3/")
-        locations = up if what in {"up", "s3"} else (there, here)
+        up = (str(tmp_path / "src"), f"coscine:{sim.project}/in-s3/")
+        down = (f"coscine:{sim.project}/data", str(tmp_path / "to"))
+        locations = up if what == "s3" else down
         options = {"save_metadata": str(tmp_path / "t.csv")} if what == "saved" else {}
         arguments = json.dumps({"locations": locations, "options": options})
         environ = {
