@@ -14,6 +14,7 @@ import penstock
 from benches import md5
 from coscine_place import Place, by_name, settings, virtually
 from penstock.core.errors import LocationError, RunStopped
+from penstock.core.events import BytesMoved
 from penstock.core.model import MIB
 from penstock.simulators import Coscine, Fault
 
@@ -91,6 +92,28 @@ async def test_urls_that_ended_are_renewed_by_their_page_and_not_one_by_one(
     )
     assert verified == 120
     assert 6 <= listings <= 40
+
+
+async def test_a_source_that_changes_while_it_is_sent_gets_no_name(
+    make: Callable[..., Any],
+) -> None:
+    place = await make()
+    source = place.tree({"big": os.urandom(12 * MIB)}) / "big"
+
+    def change(event: object) -> None:
+        if isinstance(event, BytesMoved) and source.stat().st_mtime_ns != 1:
+            with source.open("r+b") as file:
+                file.seek(11 * MIB)
+                file.write(b"other")
+            os.utime(source, ns=(1, 1))
+
+    report = await place.copy(source, f"{place.remote}/", on_event=change)
+    (line,) = report.lines()
+    assert (line.status, line.error["type"]) == ("failed", "SourceChanged")
+    assert not place.there()
+    again = await place.copy(source, f"{place.remote}/")
+    assert again.summary.verified == 1
+    assert place.there() == {"big": md5(source.read_bytes())}
 
 
 # -- other ways to answer ---------------------------------------------------------------------

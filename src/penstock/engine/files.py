@@ -140,7 +140,12 @@ def fingerprint_of(found: os.stat_result) -> Fingerprint:
 
 async def unchanged(path: str, since: Fingerprint) -> None:
     """Nothing, or `SourceChanged` where a local file is not as it was planned."""
-    now = await hop(fingerprint, path)
+    await hop(check_unchanged, path, since)
+
+
+def check_unchanged(path: str, since: Fingerprint) -> None:
+    """As `unchanged`. Blocks."""
+    now = fingerprint(path)
     if (now.size, now.mtime_ns, now.inode) != (since.size, since.mtime_ns, since.inode):
         raise SourceChanged(
             f"{path} changed while it was being sent; run the command again when it is at rest"
