@@ -151,21 +151,36 @@ async def test_a_nightly_line_submits_what_is_new_and_a_lost_ledger_nothing_twic
     assert sorted(len(each["fileIds"]) for each in bench.submissions()) == [1, 1]
 
 
+async def test_a_row_whose_file_is_gone_is_done_if_submitted_and_else_is_left(
+    bench: Nightly,
+) -> None:
+    bench.add("a")
+    await bench.copy(submit=f"{bench.mark} one")
+    (bench.root / f"{bench.mark}-a").unlink()
+    bench.add("b")
+    report = await bench.copy(submit=f"{bench.mark} two")
+    assert report.exit_code == 0
+    assert (report.summary.submission or {})["rows"] == 1
+    bench.rows.append(f"AB{bench.number + 60};;nothing-there")
+    with pytest.raises(FaultyTable, match="2 faults"):
+        await bench.copy(submit=f"{bench.mark} three", strict=True)
+    left = await bench.copy(submit=f"{bench.mark} three")
+    assert (left.exit_code, (left.summary.submission or {})["rows"]) == (1, 0)
+    assert len(bench.submissions()) == 2
+
+
 async def test_two_runs_at_once_submit_once_and_both_are_content(bench: Nightly) -> None:
     bench.add("a")
     bench.add("b")
-    await bench.copy()
-    other = {**bench.environ, "XDG_STATE_HOME": str(bench.home / "other")}
-    first, second = await asyncio.gather(
-        bench.copy(submit=f"{bench.mark} one"),
-        bench.copy(submit=f"{bench.mark} two", environ=other),
+    both = await asyncio.gather(
+        bench.copy(submit=f"{bench.mark} one"), bench.copy(submit=f"{bench.mark} two")
     )
-    assert (first.exit_code, second.exit_code) == (0, 0)
-    assert first.summary.submission is not None
-    assert second.summary.submission is not None
-    assert first.summary.submission["rows"] + second.summary.submission["rows"] == 2
-    assert first.summary.submission["id"] == second.summary.submission["id"]
-    assert len(bench.submissions()) == 1
+    assert [report.exit_code for report in both] == [0, 0]
+    (submission,) = bench.submissions()
+    told = [report.summary.submission or {} for report in both]
+    assert [each["id"] for each in told] == [submission["id"]["uuid"]] * 2
+    left = bench.server.ask("GET", "/ui/pending", above="/api")[1]["metadatasets"]
+    assert not [each for each in left if bench.mark in str(each["record"])]
 
 
 async def test_everything_wrong_is_told_before_anything_moves(bench: Nightly) -> None:

@@ -332,7 +332,13 @@ class _Run:
         submission = None
         if submits(session, self.job):
             submission = await submission_of(
-                self.job, session, plan_all, deliveries.use, self.asked, self.emit
+                self.job,
+                session,
+                plan_all,
+                deliveries.use,
+                self.asked,
+                self.emit,
+                strict=self.choices.strict,
             )
 
         def write(line: Line) -> None:

@@ -148,7 +148,9 @@ async def plan(
         submission_requests = 0
         if submits(session, job):
             use = deliveries.use
-            submission = await submission_of(job, session, plan_all, use, asked, emit)
+            submission = await submission_of(
+                job, session, plan_all, use, asked, emit, strict=strict
+            )
             submission_requests = await submission.cost()
         deliveries.use(costing.deliver)
         await plan_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from penstock.core.errors import UsageError
-from penstock.core.events import Event
+from penstock.core.events import Event, Note
 from penstock.core.metadata import FaultyTable
 from penstock.core.traits import Attaches
 from penstock.core.transfers import UpTransfer
@@ -16,6 +16,9 @@ from penstock.jobs import Job
 from penstock.platforms.base import Platform
 from penstock.platforms.submitting import TakesSubmissions
 from penstock.session import Session
+
+# Rows that match no file are counted; so many are named.
+_NAMED = 5
 
 
 def read_asked(submit: str | None, job: Job, platform: Platform, *, is_partial: bool) -> Asked:
@@ -46,11 +49,13 @@ async def submission_of(
     use: Callable[[Deliver], None],
     asked: Asked,
     emit: Callable[[Event], None],
+    *,
+    strict: bool,
 ) -> Submission:
     """The job's records, checked against the platform's schema and the files that are planned.
 
     `use` says where `plan_all` delivers to. Raises `FaultyTable` with all that is wrong; nothing
-    was moved.
+    was moved. Rows that match no file are counted and named, and are wrong where it is `strict`.
     """
     platform = session.exchange.platform
     assert isinstance(platform, TakesSubmissions)
@@ -69,8 +74,16 @@ async def submission_of(
 
     use(note)
     await plan_all()
-    faults += check_files(rows, files, submitting=asked.label is not None)
-    if faults:
+    found, unmatched = check_files(rows, files, submitting=asked.label is not None)
+    faults += found
+    if faults or (strict and unmatched):
+        faults += unmatched
         # What is wrong with no row in particular stands last.
         raise FaultyTable(table, sorted(faults, key=lambda fault: (fault.row == 0, fault.row)))
+    if unmatched:
+        number = len({fault.row for fault in unmatched})
+        told = "; ".join(map(str, unmatched[:_NAMED]))
+        more = f" and {len(unmatched) - _NAMED} more" if len(unmatched) > _NAMED else ""
+        lacking = "1 row matches" if number == 1 else f"{number} rows match"
+        emit(Note(f"{table}: {lacking} no file: {told}{more}"))
     return Submission(session.exchange, schema, rows, files, asked, emit)

@@ -28,6 +28,7 @@ _ROUNDS = 20
 _ASKED = 3
 # Requests of a submission that the platform has nothing against: it is asked, then told.
 _SUBMITTING = 2
+_NOT_HERE = "is no file of this command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +77,21 @@ def read_rows(
 
 def check_files(
     rows: Sequence[Row], files: Sequence[tuple[str, str]], *, submitting: bool
-) -> list[Fault]:
-    """What rows and files do not have in common.
+) -> tuple[list[Fault], list[Fault]]:
+    """Faults, and rows that match no file, which are none: what they name may be there by now.
 
-    Rows that name no file of the run, files that no row names, and for a submission two files of
-    one name. `files` are (local path, name) of each.
+    Faults are files that no row names, and for a submission two files of one name. `files` are
+    (local path, name) of each.
     """
     faults: list[Fault] = []
+    unmatched: list[Fault] = []
     sources, named = Sources(files), set()
     for row in rows:
         for column, value in row.files.items():
             meant = sources.of(value)
             named.update(meant)
             if not meant:
-                faults.append(Fault(row.number, column, f"{value!r} is no file of this command"))
+                unmatched.append(Fault(row.number, column, f"{value!r} {_NOT_HERE}"))
     faults += [
         Fault(0, None, f"{path} is named by no row") for path, _ in files if path not in named
     ]
@@ -98,7 +100,7 @@ def check_files(
             faults.append(
                 Fault(0, None, f"several files would be called {name!r}: {', '.join(paths)}")
             )
-    return list(dict.fromkeys(faults))
+    return list(dict.fromkeys(faults)), unmatched
 
 
 class Sources:
@@ -172,11 +174,19 @@ class Submission:
         None where no submission was asked for: the records are pending then.
         """
         label = self._asked.written(now)
-        whole = [row for row in self._rows if self._is_whole(row)]
-        broken = len(self._rows) - len(whole)
+        there: Sequence[Record] | None = None
+        rows: Sequence[Row] = self._rows
+        if not all(self._is_here(row) for row in rows):
+            # A row whose file is here no more is done where its record is submitted.
+            there = await self._exchange.run(self._platform.records(self._schema))
+            done = {record.text for record in there if record.submission is not None}
+            rows = [row for row in rows if self._is_here(row) or row.text not in done]
+        whole = [row for row in rows if self._is_whole(row)]
+        broken = len(rows) - len(whole)
         if broken and label is not None and not self._asked.is_partial:
-            return self._summary(None, 0, len(self._rows))
-        there = await self._exchange.run(self._platform.records(self._schema))
+            return self._summary(None, 0, len(rows))
+        if there is None:
+            there = await self._exchange.run(self._platform.records(self._schema))
         new, old = self._split(whole, there)
         if not new and label is not None:
             return self._summary(old, 0, broken)
@@ -197,10 +207,17 @@ class Submission:
             source = self._source_of(value)
             if source in self._ids:
                 continue
-            why = self._failed.get(source or "", "it was not sent")
-            self.problems.append(Fault(row.number, column, f"{value!r}: {why}"))
+            if source is None:
+                self.problems.append(Fault(row.number, column, f"{value!r} {_NOT_HERE}"))
+            else:
+                why = self._failed.get(source, "it was not sent")
+                self.problems.append(Fault(row.number, column, f"{value!r}: {why}"))
             found = False
         return found
+
+    def _is_here(self, row: Row) -> bool:
+        """Whether the run has every file that a row names."""
+        return all(self._source_of(value) is not None for value in row.files.values())
 
     def _source_of(self, value: str) -> str | None:
         found = self._sources.of(value)
