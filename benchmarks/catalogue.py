@@ -38,6 +38,11 @@ IN_A_FOLDER = 10_000
 ENDPOINT = "http://catalogue.invalid"
 
 
+_TRAITS = Traits(
+    "catalogue", 100_000_000, 300.0, PAGE, requests_per_download=0, listing_leases=True
+)
+
+
 def body_of(size: int) -> bytes:
     """What every file of a size holds."""
     return (b"penstock" * (size // 8 + 1))[:size]
@@ -57,9 +62,7 @@ class Catalogue(DownloadOnly):
 
     @property
     def traits(self) -> Traits:
-        return Traits(
-            "catalogue", 100_000_000, 300.0, PAGE, requests_per_download=0, listing_leases=True
-        )
+        return _TRAITS
 
     def sign(self, token: str) -> tuple[tuple[str, str], ...]:
         return (("X-Token", token),)

@@ -1,6 +1,7 @@
 """Report lines and summaries: field names are a contract."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -39,6 +40,33 @@ def test_a_line_is_one_line_and_says_what_it_was_given() -> None:
 
 def test_names_are_written_as_people_read_them() -> None:
     assert "größe.bam" in line(source="größe.bam").json()
+
+
+_TEXT = st.text(max_size=8)
+_NUMBERS = st.integers(min_value=0, max_value=2**63)
+_SECONDS = st.floats(min_value=0, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        Line,
+        *(_TEXT, _TEXT, _TEXT, st.none() | _TEXT, st.none() | _NUMBERS, _TEXT),
+        reason=st.none() | _TEXT,
+        digests=st.dictionaries(_TEXT, _TEXT, max_size=3),
+        verified_by=st.none() | _TEXT,
+        metadata=st.none() | _TEXT,
+        parts=_NUMBERS,
+        attempts=_NUMBERS,
+        api_requests=_NUMBERS,
+        bytes_sent=_NUMBERS,
+        bytes_received=_NUMBERS,
+        seconds=_SECONDS,
+        finished_at=_SECONDS,
+        error=st.none() | st.dictionaries(_TEXT, _TEXT, max_size=2),
+    )
+)
+def test_a_line_is_written_as_the_standard_library_writes_its_fields(line: Line) -> None:
+    assert line.json() == json.dumps(asdict(line), ensure_ascii=False)
 
 
 @given(st.text(st.characters() | st.sampled_from("\udc80\udcff\u2028\0"), max_size=10))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from penstock.core.jsontext import names_written, quoted, written_or_null
 from penstock.core.lifecycle import State
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -38,14 +39,23 @@ class Line:
 
     def json(self) -> str:
         """The line as it stands in a report file, without a line end."""
-        text = _encode({name: getattr(self, name) for name in _LINE})
+        error = "null" if self.error is None else names_written(self.error)
+        text = (
+            f'{{"run": {quoted(self.run)}, "source": {quoted(self.source)},'
+            f' "destination": {quoted(self.destination)}, "id": {written_or_null(self.id)},'
+            f' "size": {"null" if self.size is None else self.size},'
+            f' "status": {quoted(self.status)}, "reason": {written_or_null(self.reason)},'
+            f' "digests": {names_written(self.digests)},'
+            f' "verified_by": {written_or_null(self.verified_by)},'
+            f' "metadata": {written_or_null(self.metadata)}, "parts": {self.parts},'
+            f' "attempts": {self.attempts}, "api_requests": {self.api_requests},'
+            f' "bytes_sent": {self.bytes_sent}, "bytes_received": {self.bytes_received},'
+            f' "seconds": {self.seconds!r}, "finished_at": {self.finished_at!r},'
+            f' "error": {error}}}'
+        )
         if text.isascii():
             return text
         return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
-
-
-_LINE = tuple(each.name for each in fields(Line))
-_encode = json.JSONEncoder(ensure_ascii=False, default=dict).encode
 
 
 @dataclass(slots=True)

@@ -36,12 +36,16 @@ from penstock.engine.rows import (
     sorted_json,
     start_over,
     state_of,
+    state_without_parts,
     stored,
 )
 
 __all__ = ["Held", "Intent", "Ledger", "Row", "Run"]
 
 _LOOKUP_AT_ONCE = 100
+# The state of a new transfer whose claim was its first event; and once all its parts came at once.
+_CLAIMED = once_taken(State.PLANNED).value
+_ARRIVED = after(State(_CLAIMED), Event.ALL_PARTS).value
 
 
 class Ledger(Receipts, Facts):
@@ -63,19 +67,21 @@ class Ledger(Receipts, Facts):
         now = self._wall()
 
         def work(connection: sqlite3.Connection) -> Row | Held:
-            row = row_of(connection, identity)
-            if row is None:
-                cursor = connection.execute(
-                    "INSERT INTO transfers (direction, endpoint, container, remote_path,"
-                    " local_path, state, run) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*key_of(identity), once_taken(State.PLANNED).value, run),
-                )
+            # Most are new: one search of the index less than to look first.
+            cursor = connection.execute(
+                "INSERT INTO transfers (direction, endpoint, container, remote_path,"
+                " local_path, state, run) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (*key_of(identity), _CLAIMED, run),
+            )
+            if cursor.rowcount:
                 assert cursor.lastrowid is not None
                 connection.execute(
                     "INSERT INTO claims (transfer, holder, claimed_at) VALUES (?, ?, ?)",
                     (cursor.lastrowid, self.holder.id, now),
                 )
                 return Row(cursor.lastrowid, identity, State.PLANNED)
+            row = row_of(connection, identity)
+            assert row is not None
             found = connection.execute(
                 "SELECT holder FROM claims WHERE transfer = ?", (row.id,)
             ).fetchone()
@@ -162,12 +168,11 @@ class Ledger(Receipts, Facts):
         def work(connection: sqlite3.Connection) -> None:
             if at_once_in is not None:
                 forget_parts(connection, transfer)
-                state = after(after(State.PLANNED, Event.CLAIM), Event.ALL_PARTS)
                 connection.execute(
                     "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
                     " size = ?, parts = ?, placed = ?, partial = ?, part_size = NULL,"
                     " validator = NULL, upload_id = NULL, metadata = NULL WHERE id = ?",
-                    (state.value, *proved, stored(at_once_in), transfer),
+                    (_ARRIVED, *proved, stored(at_once_in), transfer),
                 )
                 return
             state = state_of(connection, transfer)
@@ -203,8 +208,7 @@ class Ledger(Receipts, Facts):
         now = self._wall()
 
         def work(connection: sqlite3.Connection) -> None:
-            ended = once_ended(state_of(connection, transfer), state)
-            forget_parts(connection, transfer)
+            ended = once_ended(state_without_parts(connection, transfer), state)
             connection.execute(
                 "UPDATE transfers SET state = ?, source = coalesce(?, source), digests = ?,"
                 " verified_by = ?, remote_id = coalesce(?, remote_id), size = ?, mtime_ns = ?,"

@@ -74,6 +74,7 @@ class Planner:
         self._selecting = selecting
         self._clock = clock
         self._deliver = deliver
+        self._escapes_names = exchange.platform.traits.escapes_names
         self._written: dict[str, str] = {}
 
     def _left_out(self, relative: str, changed_at: Callable[[], float | None]) -> str | None:
@@ -94,7 +95,7 @@ class Planner:
 
     def _named(self, path: str) -> str:
         """A path of names as a location writes it."""
-        if not self._exchange.platform.traits.escapes_names:
+        if not self._escapes_names:
             return path
         return "/".join(escape(name) for name in path.split("/"))
 

@@ -145,7 +145,7 @@ class DownloadPlanner(Planner):
                 by_id.setdefault(location.id, []).append(row)
             else:
                 above, _, name = location.path.rpartition("/")
-                if self._exchange.platform.traits.escapes_names:
+                if self._escapes_names:
                     name = unescape(name)
                 folder = Remote(location.profile, above)
                 by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
