@@ -60,11 +60,15 @@ class World:
 
     @staticmethod
     def kept(home: Path) -> dict[str, str]:
-        """The environment of clients, without anything of the user's own."""
+        """The environment of clients, without anything of the user's own.
+
+        Bytecode is kept, as of any program that is installed: else each start compiles all sources.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PENSTOCK_", "SB_", "XDG_"))
+            and name != "PYTHONDONTWRITEBYTECODE"
         }
         return kept | {
             "HOME": str(home),

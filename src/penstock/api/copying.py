@@ -49,7 +49,6 @@ from penstock.engine.openuploads import OpenUploads
 from penstock.engine.planner import Deliver, Selecting
 from penstock.engine.reports import ReportWriter, growing
 from penstock.engine.scheduler import Scheduler
-from penstock.engine.standing import abandon
 from penstock.engine.stopping import FILES_AT_ONCE, Limits, Stop, TooManyFailures
 from penstock.engine.submitting import Asked
 from penstock.engine.survey import Surveyor
@@ -395,6 +394,8 @@ async def _abort_orphans(context: Context) -> None:
     assert context.folders is not None
     for row in await context.ledger.left_open(endpoint, context.folders.container):
         if not await hop(os.path.lexists, row.identity.local_path):
+            from penstock.engine.standing import abandon  # noqa: PLC0415 - seldom needed
+
             await abandon(context, row)
 
 

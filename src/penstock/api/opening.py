@@ -26,8 +26,6 @@ from penstock.engine.files import hop
 from penstock.engine.folders import Folders as RemoteFolders
 from penstock.engine.ledger import Ledger
 from penstock.engine.planner import Deliver, Planned, Selecting
-from penstock.engine.planner_down import DownloadPlanner
-from penstock.engine.planner_up import UploadPlanner
 from penstock.engine.survey import Surveyor
 from penstock.jobs import (
     Job,
@@ -100,6 +98,8 @@ async def planner_of(
         for source in sources:
             if not await hop(os.path.lexists, source.path):
                 raise UsageError(f"{source.path} does not exist")
+        from penstock.engine.planner_up import UploadPlanner  # noqa: PLC0415 - one way
+
         up = UploadPlanner(*common, on_conflict=choices.on_conflict)
         rows = job.rows
         remote_folders = await up.resolve(job.destination, sources, rows=rows is not None)
@@ -116,6 +116,8 @@ async def planner_of(
         if up.sheet is not None and job.table is not None:
             tell_unmatched(up.sheet, table, emit, strict=choices.strict)
         return plan_all, remote_folders
+    from penstock.engine.planner_down import DownloadPlanner  # noqa: PLC0415 - the other way
+
     down = DownloadPlanner(*common, profiles=settings.profiles)
     remote = [source for source in job.sources if not isinstance(source, Local)]
     local = job.destination

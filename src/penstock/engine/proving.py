@@ -22,7 +22,6 @@ from penstock.engine.exchange import Tally
 from penstock.engine.groups import each
 from penstock.engine.ledger import Row
 from penstock.engine.survey import Surveyor
-from penstock.engine.upload import UploadRun
 from penstock.platforms.finding import narrowing
 
 # Arrived files held in memory before their folders are listed, whatever is still under way.
@@ -120,6 +119,8 @@ class Arrivals:
 
     async def _prove(self, shown: tuple[Arrival, RemoteFile]) -> None:
         arrival, file = shown
+        from penstock.engine.upload import UploadRun  # noqa: PLC0415 - imported when bytes move
+
         run = UploadRun(self._context, arrival.transfer, arrival.row, arrival.tally)
         try:
             ended: Ended | PenstockError = await run.prove_listed(arrival.ended, file)

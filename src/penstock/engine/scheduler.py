@@ -38,7 +38,6 @@ from penstock.core.seen import Seen
 from penstock.core.transfers import DownTransfer, Ended, OnConflict, Transfer, UpTransfer
 from penstock.engine.attaching import Attachments, Waiting
 from penstock.engine.context import RANGES_AT_ONCE, Context
-from penstock.engine.download import Download
 from penstock.engine.exchange import Tally
 from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
@@ -49,7 +48,6 @@ from penstock.engine.permits import Room
 from penstock.engine.planner import Deliver, Planned, Unmoved
 from penstock.engine.proving import Arrival, Arrivals
 from penstock.engine.stopping import Alike, Limits, Stop, TooManyFailures
-from penstock.engine.upload import UploadRun
 
 # Transfers known and waiting for a worker: enough never to run dry, few enough to hold in memory.
 QUEUE = 1000
@@ -378,8 +376,13 @@ class Scheduler:
         return gone is None or gone != row.remote_id
 
     async def _move_bytes(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
+        # Imported when bytes move: most runs of a command that is run again move none.
         if isinstance(transfer, DownTransfer):
+            from penstock.engine.download import Download  # noqa: PLC0415 - as above
+
             return await Download(self._context, transfer, row, tally).run()
+        from penstock.engine.upload import UploadRun  # noqa: PLC0415 - as above
+
         run = UploadRun(self._context, transfer, row, tally)
         return replace(await run.run(), metadata=run.attached)
 
