@@ -122,6 +122,20 @@ async def test_a_checksum_file_is_what_a_folder_is_held_against(world: World) ->
     assert names((await check(world, root, manifest=beside)).extra) == ["SUMS", "b"]
 
 
+async def test_what_was_sent_under_a_name_that_cannot_come_back_is_the_same_file(
+    world: World,
+) -> None:
+    root = world.tree({"new\nline": b"1", "a%2Fb": b"2", "plain": b"3"})
+    await world.copy(f"{root}/", f"{world.remote}/")
+    for pair in ((world.remote, root), (root, world.remote)):
+        found = await check(world, *pair)
+        assert (found.same, found.exit_code) == (3, 0), found
+    world.tree({"new%0Aline": b"1"})  # What it would be called if it came back.
+    for pair in ((world.remote, root), (root, world.remote)):
+        found = await check(world, *pair)
+        assert (found.same, len(found.missing) + len(found.extra)) == (3, 1), found
+
+
 async def test_local_folders_are_compared_byte_by_byte(world: World) -> None:
     one = world.tree({"a": b"1", "b": b"2"}, "one")
     two = world.tree({"a": b"1", "b": b"3"}, "two")

@@ -193,3 +193,25 @@ def test_what_is_no_error_of_ours_is_a_sentence_and_a_traceback_only_with_debug(
         assert ended.stderr.splitlines()[-1].startswith("penstock: ValueError")
         assert ("Traceback" in ended.stderr) is ("--debug" in args)
         assert "hidden" not in ended.stderr
+
+
+def test_ctrl_c_before_anything_is_loaded_is_a_sentence_too(bare: Shell) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "class Early:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "from penstock.cli import main\n"
+        "sys.meta_path.insert(0, Early())\n"
+        "main(['status'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=bare.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 130
+    assert ended.stderr == "penstock: interrupted; run the same command to carry on\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.report import Line, Summary
+from penstock.core.report import Line, Summary, read_line
 
 # From "Report line" in the contract, in its order.
 FIELDS = (
@@ -104,3 +104,28 @@ def test_a_status_no_transfer_ends_in_is_refused(status: str) -> None:
 def test_a_summary_is_one_json_object() -> None:
     summary = Summary("r1", api_requests={"cavatica": 3})
     assert json.loads(summary.json())["api_requests"] == {"cavatica": 3}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"destination": None},
+        {"source": 4},
+        {"size": "x"},
+        {"size": []},
+        {"status": 7},
+        {"digests": 3},
+        {"digests": {"md5": 3}},
+        {"error": 5},
+        {"error": {}},
+        {"error": {"message": None}},
+        {"seconds": None},
+        {"run": None},
+        {"stranger": 1},
+    ],
+)
+def test_a_line_that_was_changed_by_hand_is_none(told: dict[str, Any]) -> None:
+    whole = json.loads(line(error={"type": "T", "message": "m"}).json())
+    assert read_line(whole).json() == json.dumps(whole)
+    with pytest.raises((TypeError, LookupError)):
+        read_line({**whole, **told})

@@ -114,10 +114,54 @@ async def test_somebody_s_database_without_a_mark_is_no_ledger(tmp_path: Path) -
 
 async def test_a_corrupt_ledger_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite3").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(LedgerError, match=r"run the same command again with --rebuild-ledger"):
+    with pytest.raises(LedgerError, match=r"run `penstock copy` again with --rebuild-ledger"):
         async with ledger_in(tmp_path):
             pass
     assert (tmp_path / "ledger.sqlite3").read_bytes().startswith(b"not a database")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE transfers SET digests = '{nonsense'",
+        "UPDATE transfers SET digests = '[1]'",
+        "UPDATE transfers SET digests = x'ff00'",
+        """UPDATE transfers SET source = '{"size":'""",
+        """UPDATE transfers SET source = '{"sise": 3}'""",
+        """UPDATE transfers SET source = '{"size": "3"}'""",
+        "UPDATE transfers SET state = 'gone'",
+        "UPDATE transfers SET size = 'many'",
+        "UPDATE transfers SET placed = x'ff'",
+        "UPDATE receipts SET report = '{'",
+        "UPDATE runs SET sources = '{'",
+        "UPDATE runs SET summary = '[1]'",
+        """UPDATE runs SET summary = '{"verified": "a"}'""",
+        "UPDATE runs SET began_at = 'x'",
+        "DROP TABLE transfers",
+    ],
+)
+async def test_a_value_that_no_run_wrote_is_told_and_the_ledger_can_be_begun_anew(
+    tmp_path: Path, edit: str
+) -> None:
+    async with ledger_in(tmp_path) as ledger:
+        row = await claimed(ledger)
+        await ledger.start(row.id, SOURCE, part_size=10)
+        await ledger.add_receipt(row.id, Receipt(1, 0, 10, "m"))
+        await ledger.begin_run("r", ["here"], "there")
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(edit)
+        connection.commit()
+    async with ledger_in(tmp_path) as ledger:
+        with pytest.raises(LedgerError, match=r"is damaged \(.*\); run `penstock copy` again with"):
+            await asyncio.gather(
+                ledger.lookup([identity()]), ledger.receipts(row.id), ledger.runs()
+            )
+    async with Ledger(tmp_path, wall=lambda: 1.0, rebuild=True) as ledger:
+        assert "the old one is kept as" in (ledger.mended or "")
+        found = await ledger.lookup([identity()])
+        assert found[0] is None or not found[0].digests
+        assert await ledger.runs() == []
 
 
 async def test_a_ledger_that_turns_corrupt_says_so_in_our_words(tmp_path: Path) -> None:

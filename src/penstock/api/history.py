@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.api.opening import folders_of
-from penstock.core.actionreport import STATUSES, ActionLine
+from penstock.core.actionreport import STATUSES, ActionLine, read_action
 from penstock.core.errors import UsageError
-from penstock.core.report import Line
+from penstock.core.report import Line, read_line
 from penstock.core.units import format_size
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
@@ -96,12 +96,11 @@ def lines_of(path: Path) -> Iterator[Line | ActionLine]:
                 continue
             try:
                 fields = json.loads(text)
-                line = ActionLine(**fields) if "action" in fields else Line(**fields)
-                known = isinstance(line, ActionLine) or isinstance(line.digests, dict)
-            except (ValueError, TypeError, RecursionError):
-                known = False
-            if not known:
-                raise UsageError(f"{path}, line {number}: no line of a report; was it changed?")
+                line = read_action(fields) if "action" in fields else read_line(fields)
+            except (ValueError, TypeError, LookupError, RecursionError):
+                raise UsageError(
+                    f"{path}, line {number}: no line of a report; was it changed?"
+                ) from None
             yield line
 
 

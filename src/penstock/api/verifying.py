@@ -8,10 +8,11 @@ state, or with `read_back` those of the bytes. What nothing proves is said so, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from penstock.api.namesakes import matched
 from penstock.api.opening import folders_of, prepared, settings_of
@@ -38,6 +39,8 @@ from penstock.jobs import Job, path_of, read_location, read_rows
 from penstock.platforms.base import Platform
 from penstock.quotas import read_quotas
 from penstock.session import Session, ledger_in
+
+T = TypeVar("T")
 
 _AT_ONCE = 8
 
@@ -139,7 +142,9 @@ async def verify(
         there = await _look(first, surveyor)
         table = report if report is not None else manifest
         if second is not None:
-            claims = await _claims_of(second, await _look(second, surveyor))
+            other = await _look(second, surveyor)
+            other.local = _as_listed(other.local, there.remote.keys())
+            claims = await _claims_of(second, other)
         elif table is not None:
             rows = await hop(read_rows, Path(table), encoding, None)
             claims = await hop(
@@ -234,6 +239,20 @@ async def _by_name(
     listed = {key: claim.file for key, claim in claims.items() if claim.file is not None}
     ours = await _claims_of(first, there)
     return _remote_claims(await matched(listed, ours, digest, is_root=is_root))
+
+
+def _as_listed(local: dict[str, T], listed: Set[str]) -> dict[str, T]:
+    """What is known by local paths, under the keys of what is listed on a platform.
+
+    A file that came from there has the name it could be written under. One that was sent from here
+    may have a name that would be written otherwise if it came back: it is the same file, where
+    nothing else stands for it.
+    """
+    keyed = {}
+    for key, value in local.items():
+        written = key if key in listed else "/".join(to_local(key.split("/")))
+        keyed[written if written in listed and written not in local else key] = value
+    return keyed
 
 
 def _remote_claims(there: Mapping[str, RemoteFile]) -> dict[str, Claim]:
@@ -350,6 +369,7 @@ class _Holding:
 
     async def swapped(self, comparer: RemoteComparer) -> None:
         """Local files against remote ones: the local bytes are what the remote is compared with."""
+        self.there.local = _as_listed(self.there.local, self.claims.keys())
         pairs: dict[str, tuple[RemoteFile, Claim]] = {}
         for key in self._both():
             claim = self.claims[key]

@@ -21,7 +21,12 @@ __all__ = ["main"]
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run `penstock` with `args` (default: the process's own); ends in `SystemExit`."""
-    from penstock.cli.app import cli  # noqa: PLC0415 - importing the package costs nothing
+    try:
+        from penstock.cli.app import cli  # noqa: PLC0415 - importing the package costs nothing
+    except KeyboardInterrupt:
+        # Before anything is there to explain it; `cli.failing` says the same later.
+        sys.stderr.write("penstock: interrupted; run the same command to carry on\n")
+        sys.exit(130)
 
     cli.main(args=list(args) if args is not None else None, prog_name="penstock")
     sys.exit(0)

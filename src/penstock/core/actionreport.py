@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 STATUSES = ("settled", "accepted", "skipped", "unknown", "failed")
 
@@ -29,6 +31,18 @@ class ActionLine:
     def json(self) -> str:
         """The line as it stands in a report file, without a line end."""
         return json.dumps(asdict(self))
+
+
+def read_action(told: Mapping[str, Any]) -> ActionLine:
+    """A report's line out of its JSON. Raises TypeError where no run wrote it so."""
+    line = ActionLine(**told)
+    words = (line.name, line.before, line.after, line.reason)
+    texts = (line.id, line.action, line.status)
+    if not all(isinstance(each, str | None) for each in words):
+        raise TypeError("a field holds what it cannot")
+    if not all(isinstance(each, str) for each in texts):
+        raise TypeError("a field holds what it cannot")
+    return line
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from penstock.core.jsontext import names_written, quoted, written_or_null
@@ -56,6 +56,38 @@ class Line:
         if text.isascii():
             return text
         return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+# What a line's fields hold, `error` and `digests` apart.
+_TEXTS = ("run", "source", "destination", "status")
+_TEXTS_OR_NOT = ("id", "reason", "verified_by", "metadata")
+_NUMBERS = (
+    "parts",
+    "attempts",
+    "api_requests",
+    "bytes_sent",
+    "bytes_received",
+    "seconds",
+    "finished_at",
+)
+
+
+def read_line(told: Mapping[str, Any]) -> Line:
+    """A report's line out of its JSON. Raises TypeError or LookupError where no run wrote it so."""
+    line = Line(**told)
+    values: dict[str, Any] = {each.name: getattr(line, each.name) for each in fields(Line)}
+    error, size, digests = values["error"], values["size"], values["digests"]
+    if not (
+        all(isinstance(values[name], str) for name in _TEXTS)
+        and all(isinstance(values[name], str | None) for name in _TEXTS_OR_NOT)
+        and all(isinstance(values[name], int | float) for name in _NUMBERS)
+        and isinstance(size, int | None)
+        and isinstance(digests, dict)
+        and all(isinstance(digest, str) for digest in digests.values())
+        and (error is None or isinstance(error["message"], str))
+    ):
+        raise TypeError("a field holds what it cannot")
+    return line
 
 
 @dataclass(slots=True)

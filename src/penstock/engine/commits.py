@@ -26,6 +26,7 @@ import anyio
 
 from penstock.core.errors import LedgerError
 from penstock.engine import mending, moments
+from penstock.engine.columns import RowUnreadable
 from penstock.engine.files import hop
 from penstock.engine.locks import Holder
 from penstock.engine.mounts import on_network
@@ -138,6 +139,11 @@ class Commits:
             if self._rebuild:
                 mending.check_whole(self.path, connection)
             self._migrate(connection)
+            if self._rebuild:
+                self._check_rows(connection)
+        except RowUnreadable as error:
+            connection.close()
+            raise mending.damaged(self.path, error) from error
         except sqlite3.Error as error:
             connection.close()
             raise mending.trouble(
@@ -147,6 +153,9 @@ class Commits:
             connection.close()
             raise
         return connection
+
+    def _check_rows(self, connection: sqlite3.Connection) -> None:
+        """Nothing, or `RowUnreadable` or `sqlite3.Error` where not every row can be read."""
 
     def _begin_anew(self, why: LedgerError) -> sqlite3.Connection:
         """A new ledger in place of one that cannot be used, which is set aside."""
@@ -213,6 +222,8 @@ class Commits:
             with anyio.CancelScope(shield=True):
                 await self._settled(asked)
             raise
+        except RowUnreadable as error:
+            raise mending.damaged(self.path, error) from error
         return result
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from penstock.engine.columns import UNREADABLE, RowUnreadable
 from penstock.engine.ledger import Held, Ledger
 from penstock.platforms.control import Mark
 
@@ -85,7 +86,10 @@ class Deeds:
             number, action, state, before, mark, after, made_at, ended_at, holder, is_open = row
             if action != self._action or not is_open or made_at < now - CARRIED_ON_FOR_S:
                 continue
-            count, newest = json.loads(mark) if mark else (0, None)
+            try:
+                count, newest = json.loads(mark) if mark else (0, None)
+            except UNREADABLE as error:
+                raise RowUnreadable(f"action {number} cannot be read") from error
             held = holder != self._ledger.holder.id and self._ledger.holder.lives(holder or "")
             found[thing] = Deed(
                 number,

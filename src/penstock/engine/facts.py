@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 
 from penstock.engine.commits import Commits
-from penstock.engine.rows import Run, loaded, stored
+from penstock.engine.rows import RUNS, Run, read_run, stored
 
 
 class Facts(Commits):
@@ -62,17 +63,12 @@ class Facts(Commits):
 
     async def runs(self, most: int = 100) -> list[Run]:
         """Earlier runs, the newest first."""
-        found = await self._do(
-            lambda c: c.execute(
-                "SELECT id, began_at, ended_at, sources, destination, summary FROM runs"
-                " ORDER BY began_at DESC, id DESC LIMIT ?",
-                (most,),
-            ).fetchall()
-        )
-        return [
-            Run(run, began, ended, tuple(json.loads(sources)), str(loaded(to)), summary)
-            for run, began, ended, sources, to, summary in found
-        ]
+
+        def work(connection: sqlite3.Connection) -> list[Run]:
+            found = connection.execute(f"{RUNS} ORDER BY began_at DESC, id DESC LIMIT ?", (most,))
+            return list(map(read_run, found.fetchall()))
+
+        return await self._do(work)
 
     async def end_run(self, run: str, summary: str) -> None:
         """A run ended, with its summary (JSON)."""

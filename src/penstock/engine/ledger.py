@@ -17,9 +17,10 @@ from functools import partial
 from penstock.core.lifecycle import Event, State, after
 from penstock.core.model import Fingerprint, Identity
 from penstock.engine.facts import Facts
-from penstock.engine.receipts import Receipts
+from penstock.engine.receipts import Receipts, receipts_of
 from penstock.engine.rows import (
     COLUMNS,
+    RUNS,
     Held,
     Intent,
     Row,
@@ -31,6 +32,7 @@ from penstock.engine.rows import (
     once_ended,
     once_taken,
     read_row,
+    read_run,
     row_of,
     rows_of,
     sorted_json,
@@ -50,6 +52,16 @@ _ARRIVED = after(State(_CLAIMED), Event.ALL_PARTS).value
 
 class Ledger(Receipts, Facts):
     """The ledger in one state folder, opened by `async with`."""
+
+    def _check_rows(self, connection: sqlite3.Connection) -> None:
+        for found in connection.execute(f"SELECT {COLUMNS} FROM transfers"):  # noqa: S608
+            read_row(found)
+        for found in connection.execute(RUNS):
+            read_run(found)
+        for (number,) in connection.execute("SELECT DISTINCT transfer FROM receipts"):
+            receipts_of(connection, number)
+        for table in ("intents", "claims", "actions", "places", "facts"):
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
 
     async def lookup(self, identities: Sequence[Identity]) -> list[Row | None]:
         """What is known of each transfer, in the order asked."""

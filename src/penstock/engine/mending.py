@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.errors import LedgerError, PenstockError, UsageError
+from penstock.engine.columns import UNREADABLE, read_source
 
 # What SQLite keeps beside a file while it is used.
 _BESIDE = ("", "-wal", "-shm", "-journal")
@@ -32,7 +33,7 @@ class LedgerUnusable(LedgerError):
 
 def _anew(path: Path) -> str:
     return (
-        "run the same command again with --rebuild-ledger: the file is set aside, what is at the "
+        "run `penstock copy` again with --rebuild-ledger: the file is set aside, what is at the "
         "destination is found by listing it and proved by its digests, and nothing that is there "
         f"is moved again (or move {path} away yourself)"
     )
@@ -76,7 +77,8 @@ def _full(path: Path) -> LedgerError:
 def trouble(path: Path, error: sqlite3.Error, *, opening: bool, waited_s: float) -> PenstockError:
     """The error of ours for SQLite's; `waited_s` is how long a lock was waited for."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in _DAMAGED or (opening and code == sqlite3.SQLITE_ERROR):
+    # SQLITE_ERROR: a table or a column is not there, or its text is none.
+    if code in _DAMAGED or code == sqlite3.SQLITE_ERROR:
         return damaged(path, error)
     if code == sqlite3.SQLITE_FULL:
         return _full(path)
@@ -147,7 +149,7 @@ def carry_over(old: Path, connection: sqlite3.Connection) -> int:
                     "INSERT OR IGNORE INTO transfers (direction, endpoint, container, remote_path,"
                     " local_path, source, part_size, upload_id, parallel, state)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'moving')",
-                    row,
+                    (*row[:5], _source(row[5]), *row[6:]),
                 )
                 if cursor.rowcount == 1 and cursor.lastrowid is not None:
                     numbers[number] = cursor.lastrowid
@@ -165,6 +167,15 @@ def _readable(connection: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, .
     """The rows until the first that cannot be read."""
     with suppress(sqlite3.Error):
         yield from connection.execute(sql)
+
+
+def _source(value: Any) -> str | None:  # noqa: ANN401 - as a damaged file has it
+    """A fingerprint's column; None where it says nothing, so that the upload is begun again."""
+    try:
+        read_source(value)
+    except UNREADABLE:
+        return None
+    return str(value)
 
 
 def _is_upload(row: list[Any]) -> bool:

@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from penstock.core.model import Receipt, Upload
+from penstock.engine.columns import UNREADABLE, RowUnreadable
 from penstock.engine.commits import Commits
-from penstock.engine.rows import COLUMNS, Intent, Row, forget_parts, loaded, read_row, stored
+from penstock.engine.rows import (
+    COLUMNS,
+    Intent,
+    Row,
+    forget_parts,
+    loaded,
+    read_row,
+    stored,
+)
 
 
 class Receipts(Commits):
@@ -17,28 +26,7 @@ class Receipts(Commits):
 
     async def receipts(self, transfer: int) -> list[Receipt]:
         """The parts that arrived, in part order."""
-
-        def work(connection: sqlite3.Connection) -> list[Receipt]:
-            rows = connection.execute(
-                "SELECT number, start, length, md5, etag, proves, report, blake3 FROM receipts"
-                " WHERE transfer = ? ORDER BY number",
-                (transfer,),
-            )
-            return [
-                Receipt(
-                    n,
-                    start,
-                    length,
-                    md5,
-                    etag,
-                    bool(proves),
-                    tuple(map(tuple, json.loads(report))),
-                    blake3,
-                )
-                for n, start, length, md5, etag, proves, report, blake3 in rows
-            ]
-
-        return await self._do(work)
+        return await self._do(lambda c: receipts_of(c, transfer))
 
     async def add_receipt(self, transfer: int, receipt: Receipt) -> None:
         """A part counts as arrived. Its bytes are durable before this is called."""
@@ -172,3 +160,28 @@ class Receipts(Commits):
             "SELECT holder FROM claims WHERE transfer = ?", (transfer,)
         ).fetchone()
         return found is not None and self.holder.lives(found[0])
+
+
+def receipts_of(connection: sqlite3.Connection, transfer: int) -> list[Receipt]:
+    """The parts of a transfer that arrived, in part order. Raises `RowUnreadable`."""
+    rows = connection.execute(
+        "SELECT number, start, length, md5, etag, proves, report, blake3 FROM receipts"
+        " WHERE transfer = ? ORDER BY number",
+        (transfer,),
+    )
+    try:
+        return [
+            Receipt(
+                n,
+                start,
+                length,
+                md5,
+                etag,
+                bool(proves),
+                tuple(map(tuple, json.loads(report))),
+                blake3,
+            )
+            for n, start, length, md5, etag, proves, report, blake3 in rows
+        ]
+    except UNREADABLE as error:
+        raise RowUnreadable(f"receipts of transfer {transfer} cannot be read") from error

@@ -16,6 +16,13 @@ from penstock.core.jsontext import written_ascii
 from penstock.core.lifecycle import Event, State, after
 from penstock.core.model import Direction, Fingerprint, Identity, RemoteFile
 from penstock.core.times import when
+from penstock.engine.columns import (
+    UNREADABLE,
+    RowUnreadable,
+    all_of,
+    read_digests,
+    read_source,
+)
 
 # Proofs that a storage's own word makes, and can make again.
 _STATED = frozenset(("etag", "platform-digest"))
@@ -107,6 +114,8 @@ COLUMNS = (
     " parts, parallel, metadata, ended_at"
 )
 
+RUNS = "SELECT id, began_at, ended_at, sources, destination, summary FROM runs"
+
 
 def key_of(identity: Identity) -> tuple[str | bytes | None, ...]:
     """What a transfer's row is found by, in the order of `IDENTITY`."""
@@ -159,35 +168,82 @@ def by_id(connection: sqlite3.Connection, transfer: int) -> Row:
 
 
 def read_row(found: tuple[Any, ...], identity: Identity | None = None) -> Row:
-    """A row out of `COLUMNS`; of the transfer `identity`, where it was found by that."""
+    """A row out of `COLUMNS`; of the transfer `identity`, where it was found by that.
+
+    Raises `RowUnreadable`.
+    """
     key, direction, endpoint, container, remote, local, state, source, *rest = found
     part_size, upload_id, partial_path, validator, remote_id, size, mtime_ns, *rest = rest
     digests, verified_by, placed, parts, parallel, metadata, ended_at = rest
-    return Row(
-        id=key,
-        identity=identity
-        or Identity(Direction(direction), endpoint, container, loaded(remote), loaded(local)),
-        state=_STATES[state],
-        source=Fingerprint(**_decode(source)) if source else None,
-        part_size=part_size,
-        upload_id=upload_id,
-        partial=loaded(partial_path),
-        validator=validator,
-        remote_id=remote_id,
-        size=size,
-        mtime_ns=mtime_ns,
-        digests=_decode(digests),
-        verified_by=verified_by,
-        placed=loaded(placed),
-        parts=parts,
-        parallel=bool(parallel),
-        metadata=metadata,
-        ended_at=ended_at,
-    )
+    try:
+        row = Row(
+            id=key,
+            identity=identity
+            or Identity(Direction(direction), endpoint, container, loaded(remote), loaded(local)),
+            state=_STATES[state],
+            source=read_source(source) if source else None,
+            part_size=part_size,
+            upload_id=upload_id,
+            partial=loaded(partial_path),
+            validator=validator,
+            remote_id=remote_id,
+            size=size,
+            mtime_ns=mtime_ns,
+            digests=read_digests(digests),
+            verified_by=verified_by,
+            placed=loaded(placed),
+            parts=parts,
+            parallel=bool(parallel),
+            metadata=metadata,
+            ended_at=ended_at,
+        )
+    except UNREADABLE as error:
+        raise RowUnreadable(f"transfer {key} cannot be read") from error
+    if not _NUMBERS.issuperset(map(type, (part_size, size, mtime_ns, parts, ended_at))):
+        raise RowUnreadable(f"transfer {key} cannot be read")
+    return row
+
+
+def read_run(found: tuple[Any, ...]) -> Run:
+    """A run out of its table's columns. Raises `RowUnreadable`."""
+    run, began_at, ended_at, sources, destination, summary = found
+    try:
+        read = Run(
+            run,
+            began_at,
+            ended_at,
+            tuple(json.loads(sources)),
+            str(loaded(destination)),
+            summary,
+        )
+        counts = json.loads(summary) if summary is not None else {}
+    except UNREADABLE as error:
+        raise RowUnreadable(f"run {run} cannot be read") from error
+    if (
+        not isinstance(counts, dict)
+        or not all_of(str, (run, *read.sources))
+        or not all_of(float, (began_at, ended_at))
+        or not all(isinstance(counts.get(name, 0), int) for name in _COUNTED)
+    ):
+        raise RowUnreadable(f"run {run} cannot be read")
+    return read
+
+
+_NUMBERS = frozenset((int, float, type(None)))
+# What is shown of a summary, an action's among them.
+_COUNTED = (
+    "verified",
+    "unverified",
+    "skipped",
+    "failed",
+    "bytes",
+    "settled",
+    "accepted",
+    "unknown",
+)
 
 
 _STATES = {state.value: state for state in State}
-_decode = json.JSONDecoder().decode
 
 
 def state_of(connection: sqlite3.Connection, transfer: int) -> State:

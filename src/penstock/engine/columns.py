@@ -1,0 +1,53 @@
+"""Single columns of the ledger, read with suspicion: a sound page may hold what no run wrote.
+
+No table is known here, and nothing asks SQLite.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from penstock.core.model import Fingerprint
+
+# As `json.loads`, without a look at what kind it was given.
+_decode = json.JSONDecoder().decode
+# What reading foreign JSON, and making something of it, may raise.
+UNREADABLE = (TypeError, ValueError, LookupError, RecursionError)
+
+
+_WHOLE = frozenset((int, type(None)))
+_TEXT = frozenset((str, type(None)))
+
+
+class RowUnreadable(ValueError):
+    """A row holds what no run wrote; its message says which, and nothing of what it holds."""
+
+
+def all_of(kind: type, values: Iterable[object]) -> bool:
+    """Whether each value is of a kind, or None."""
+    return all(value is None or isinstance(value, kind) for value in values)
+
+
+def read_source(text: Any) -> Fingerprint:  # noqa: ANN401 - as a damaged file has it
+    """A fingerprint out of its column. Raises one of `UNREADABLE` where it is none."""
+    told: dict[str, Any] = _decode(text)
+    source = Fingerprint(**told)
+    whole = (source.mtime_ns, source.inode)
+    texts = (source.remote_id, source.modified, source.etag)
+    if (
+        type(told["size"]) is not int
+        or not _WHOLE.issuperset(map(type, whole))
+        or not _TEXT.issuperset(map(type, texts))
+    ):
+        raise ValueError("no fingerprint")
+    return source
+
+
+def read_digests(text: Any) -> dict[str, str]:  # noqa: ANN401 - as a damaged file has it
+    """Digests out of their column. Raises one of `UNREADABLE` where they are none."""
+    digests = _decode(text)
+    if not isinstance(digests, dict) or not all(isinstance(d, str) for d in digests.values()):
+        raise ValueError("no digests")
+    return digests
