@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -526,6 +527,18 @@ def test_what_a_killed_process_held_counts_until_nothing_of_it_can_arrive(path: 
         return freed
 
     assert 1.3 <= asyncio.run(main()) - killed < 2.0
+
+
+async def test_a_folder_that_was_removed_meanwhile_is_no_trouble_at_the_end(tmp_path: Path) -> None:
+    store = SqliteSlotStore(tmp_path / "state" / "quota.sqlite3")
+    limiter = Limiter(key="k", quota=9, window_s=60, store=store, clock=Clock.running())
+    async with limiter:
+        with await limiter.admit() as slot:
+            slot.sent()
+            slot.answered(200, {})
+    shutil.rmtree(tmp_path / "state")
+    await store.aclose()
+    assert not (tmp_path / "state").exists()
 
 
 async def test_a_refused_token_is_refused_to_the_next_process_without_a_request(path: Path) -> None:

@@ -20,7 +20,7 @@ import platform
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -327,8 +327,10 @@ class SqliteSlotStore:
     def _close(self) -> None:
         with self._lock:
             if self._connection is not None:
-                with self._alone():
+                # A folder that was removed meanwhile has nobody else in it.
+                with suppress(FileNotFoundError), self._alone():
                     self._connection.close()
+                self._connection.close()
                 self._connection = None
                 self._holder.__exit__()
 
