@@ -1,5 +1,7 @@
 """What each error means for the run, and that none tells a secret."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +105,15 @@ def test_any_text_can_be_redacted(query: str) -> None:
     assert "SECRET" not in redacted(f"https://h/p?{query}&SECRET")
     redacted(query)
     redacted(f"http://{query}")
+
+
+@given(st.text(max_size=20))
+def test_a_plain_url_is_shown_as_reading_it_would_show_it(path: str) -> None:
+    for url in (f"http://h:8/{path}", f"https://h{path}", f"http://h/p{path}"):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            continue
+        host = parts.netloc.rpartition("@")[2]
+        shown = urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+        assert redacted(url) == shown

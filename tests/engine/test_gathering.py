@@ -57,6 +57,34 @@ async def test_a_cancelled_job_is_done_before_its_task_goes_on(tmp_path: Path) -
     assert (tmp_path / "done").exists()
 
 
+async def test_a_job_cancelled_while_it_waits_is_done_before_its_task_goes_on() -> None:
+    gathered, end, did = Gathered(), threading.Event(), list[str]()
+    # The lanes are busy, so that what comes behind waits for its turn.
+    busy = []
+    for _ in range(2):
+        busy.append(asyncio.ensure_future(gathered.do(lambda: end.wait(10))))
+        await asyncio.sleep(0)  # It asks,
+        await asyncio.sleep(0)  # and its batch begins without those that come later.
+
+    def fails() -> None:
+        did.append("failed")
+        raise TransferError("nobody is left to tell")
+
+    late = [
+        asyncio.ensure_future(gathered.do(each)) for each in (lambda: did.append("done"), fails)
+    ]
+    await asyncio.sleep(0)
+    for task in (*late, *late):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not any(task.done() for task in late)
+    end.set()
+    outcomes = await asyncio.gather(*late, return_exceptions=True)
+    assert did == ["done", "failed"]
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert await asyncio.gather(*busy) == [True, True]
+
+
 async def test_a_folder_named_by_several_is_flushed_behind_them(tmp_path: Path) -> None:
     gathered = Gathered()
     names = [tmp_path / str(number) for number in range(5)]

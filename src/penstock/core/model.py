@@ -196,7 +196,7 @@ class Request:
     @property
     def shown(self) -> str:
         """The request as a message names it: its method, and its URL as far as it may be shown."""
-        return repr(self).removeprefix("<Request ").partition(" cost=")[0]
+        return f"{self.method} {self._shown()}"
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self._shown()} cost={self.cost} {self.rank.name}>"

@@ -10,7 +10,6 @@ sleep here is the pause before a failed request is repeated.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -40,7 +39,7 @@ from penstock.engine.coming import GOT_ON, Coming
 from penstock.engine.files import Beside
 from penstock.engine.limiter import Limiter
 from penstock.engine.outages import Outages
-from penstock.engine.permits import Permits
+from penstock.engine.permits import Body, Permits
 from penstock.engine.signing import Keys, origin
 from penstock.engine.transport import Progress, Transport
 from penstock.platforms.base import Platform
@@ -301,62 +300,89 @@ class Exchange:
     ) -> Response:
         """An accepted answer to one send, admitted and signed; everything else is raised."""
         request = coming.rest()
-        async with AsyncExitStack() as held:
-            body = None
-            if request.carries_body:
-                comes = request.sink is not None
-                body = await held.enter_async_context(self.permits.body(comes=comes))
-            slot = None
-            if request.cost:
-                slot = held.enter_context(await self.limiter.admit(request.rank))
-            token = self._credentials.token
-            signed = await self._sign(request, token)
+        if not request.carries_body:
+            return await self._admitted(request, coming, None, tally, progress, beside)
+        async with self.permits.body(comes=request.sink is not None) as body:
+            return await self._admitted(request, coming, body, tally, progress, beside)
 
-            def leave() -> None:
-                if slot is not None:
-                    slot.sent()
-                self._count(request, tally)
+    async def _admitted(
+        self,
+        request: Request,
+        coming: Coming,
+        body: Body | None,
+        tally: Tally,
+        progress: Progress,
+        beside: Beside | None,
+    ) -> Response:
+        """An accepted answer to a request that has its permit; it takes its slot, if it needs one.
 
-            moved = Tally()
+        What costs no slot is no business of the limiter's.
+        """
+        if not request.cost:
+            return await self._signed(request, coming, body, None, tally, progress, beside)
+        with await self.limiter.admit(request.rank) as slot:
+            return await self._signed(request, coming, body, slot, tally, progress, beside)
 
-            def moving(size: int) -> None:
-                if request.fetches:
-                    moved.bytes_received += size
-                else:
-                    moved.bytes_sent += size
-                progress(size)
-                if body is not None:
-                    body.moved(size)
+    async def _signed(
+        self,
+        request: Request,
+        coming: Coming,
+        body: Body | None,
+        slot: Slot | None,
+        tally: Tally,
+        progress: Progress,
+        beside: Beside | None,
+    ) -> Response:
+        """An accepted answer to a request that may leave now."""
+        token = self._credentials.token
+        signed = await self._sign(request, token)
 
-            moments.reached(moments.ASKING, request.shown)
-            try:
-                response = await self._transport.send(
-                    request,
-                    signed=signed,
-                    on_leave=leave,
-                    progress=moving,
-                    beside=beside,
-                    landed=coming.landed,
-                )
-            except AnswerLost:
-                if body is not None:
-                    body.lost()
-                if slot is not None:
-                    slot.lost(unanswered=True, body=request.carries_body)
-                _take_back(moved, progress, coming.gained)
-                raise
-            except BaseException:
-                # What moved and is not kept does not count: it will move again, or never.
-                _take_back(moved, progress, coming.gained)
-                raise
-            finally:
-                for sums in (tally, self.total):
-                    sums.bytes_sent += moved.bytes_sent
-                    sums.bytes_received += moved.bytes_received
-            moments.reached(moments.ANSWERED, request.shown, response.status)
-            if body is not None and response.status in _TOO_MUCH:
+        def leave() -> None:
+            if slot is not None:
+                slot.sent()
+            self._count(request, tally)
+
+        moved = Tally()
+
+        def moving(size: int) -> None:
+            if request.fetches:
+                moved.bytes_received += size
+            else:
+                moved.bytes_sent += size
+            progress(size)
+            if body is not None:
+                body.moved(size)
+
+        shown = request.shown
+        moments.reached(moments.ASKING, shown)
+        try:
+            response = await self._transport.send(
+                request,
+                signed=signed,
+                on_leave=leave,
+                progress=moving,
+                beside=beside,
+                landed=coming.landed,
+            )
+        except AnswerLost:
+            if body is not None:
                 body.lost()
-            return await self._judge(request, response, slot, token, moved, progress)
+            if slot is not None:
+                slot.lost(unanswered=True, body=request.carries_body)
+            _take_back(moved, progress, coming.gained)
+            raise
+        except BaseException:
+            # What moved and is not kept does not count: it will move again, or never.
+            _take_back(moved, progress, coming.gained)
+            raise
+        finally:
+            for sums in (tally, self.total):
+                sums.bytes_sent += moved.bytes_sent
+                sums.bytes_received += moved.bytes_received
+        moments.reached(moments.ANSWERED, shown, response.status)
+        if body is not None and response.status in _TOO_MUCH:
+            body.lost()
+        return await self._judge(request, response, slot, token, moved, progress)
 
     async def _judge(
         self,

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from penstock.engine.files import flush_folder, settled
+import anyio
+
+from penstock.engine.files import flush_folder
 
 T = TypeVar("T")
 
@@ -21,7 +25,25 @@ _LANES = 2
 # Jobs in one batch: what a stop waits for stays short.
 _MOST = 32
 
-_Job = tuple[Callable[[], Any], "str | None", "asyncio.Future[Any]"]
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One piece of work, the folder to flush behind it, and whom to tell."""
+
+    work: Callable[[], Any]
+    folder: str | None
+    future: asyncio.Future[Any]
+    is_done: bool = False
+
+    async def settled(self) -> None:
+        """Whoever asked was cancelled: it is done all the same, in its turn."""
+        while not self.is_done:
+            if self.future.done():
+                self.future = asyncio.get_running_loop().create_future()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((self.future,))
+        if not self.future.cancelled():
+            self.future.exception()  # Seen: nobody is left to tell.
 
 
 class Gathered:
@@ -38,10 +60,17 @@ class Gathered:
         Cancelled, it is done all the same, if it was begun or not, before the cancellation is
         raised. Raises what `work` does.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, folder, future))
+        job = _Job(work, folder, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
         self._call()
-        return await settled(future)
+        try:
+            result: T = await job.future
+        except asyncio.CancelledError:
+            # anyio cancels anew at every turn of the loop, but for a shielded scope.
+            with anyio.CancelScope(shield=True):
+                await job.settled()
+            raise
+        return result
 
     def _call(self) -> None:
         """Looks for work at the end of this turn of the loop: others may come until then."""
@@ -64,11 +93,14 @@ class Gathered:
         self, batch: list[_Job], done: asyncio.Future[list[tuple[Any, BaseException | None]]]
     ) -> None:
         self._at_work -= 1
-        for (_, _, future), (result, failure) in zip(batch, done.result(), strict=True):
+        for job, (result, failure) in zip(batch, done.result(), strict=True):
+            job.is_done = True
+            if job.future.done():
+                continue  # Cancelled, a moment ago: `settled` looks.
             if failure is not None:
-                future.set_exception(failure)
+                job.future.set_exception(failure)
             else:
-                future.set_result(result)
+                job.future.set_result(result)
         if self._waiting:
             self._call()
 
@@ -76,14 +108,14 @@ class Gathered:
 def _work(batch: list[_Job]) -> list[tuple[Any, BaseException | None]]:
     outcomes: list[tuple[Any, BaseException | None]] = []
     folders: dict[str, None] = {}
-    for work, folder, _ in batch:
+    for job in batch:
         try:
-            outcomes.append((work(), None))
+            outcomes.append((job.work(), None))
         except Exception as error:  # noqa: BLE001 - it is one caller's, and raised there
             outcomes.append((None, error))
         else:
-            if folder is not None:
-                folders[folder] = None
+            if job.folder is not None:
+                folders[job.folder] = None
     for folder in folders:
         flush_folder(folder)
     return outcomes

@@ -96,7 +96,7 @@ class Leases:
         self._tally = tally
         self._lease = file.lease
         self._life_s = _SPARE_S
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
 
     async def ask(
         self,

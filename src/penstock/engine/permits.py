@@ -119,9 +119,12 @@ class Permits:
 
     async def take(self) -> None:
         """A permit of the width, once one is free. For `Body`."""
-        if self._limiter.available_tokens < 1:
+        try:
+            # At once, where one is free: anyio would let a turn of the loop pass first.
+            self._limiter.acquire_nowait()
+        except anyio.WouldBlock:
             self.width.filled()
-        await self._limiter.acquire()
+            await self._limiter.acquire()
 
     def give(self, *, lost: bool) -> None:
         """A permit is free again. For `Body`."""

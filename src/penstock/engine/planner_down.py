@@ -305,13 +305,14 @@ class DownloadPlanner(Planner):
         )
 
 
-def _below_target(row: ManifestRow, target: Path, file: RemoteFile | None) -> Path:
+def _below_target(row: ManifestRow, target: Path, file: RemoteFile | None) -> str:
     """Where a row's file goes: below the target, whatever the manifest says."""
     wanted = row.destination or ""
     if not wanted or wanted.endswith("/"):
         last = file.name if file is not None else row.source.rpartition("/")[2]
         wanted += to_local([last])[0]
-    path = Path(os.path.normpath(target / wanted))
-    if not path.is_relative_to(target) or path == target:
+    base = os.fspath(target)
+    path = os.path.normpath(os.path.join(base, wanted))  # noqa: PTH118 - speed
+    if not path.startswith(base.rstrip(os.sep) + os.sep) or path == base:
         raise NameRefused(f"the destination {row.destination} is not below {target}")
     return path

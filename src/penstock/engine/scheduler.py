@@ -249,7 +249,11 @@ class Scheduler:
         while (transfer := await self._queue.get()) is not None:
             if self._stop.asked or self._gave_up:
                 break
-            async with self._room.of(_bodies_of(transfer)):
+            bodies = _bodies_of(transfer)
+            if bodies > 1:
+                async with self._room.of(bodies):
+                    is_moved = await self._move(transfer)
+            else:
                 is_moved = await self._move(transfer)
             if not is_moved:
                 self._held.append(transfer)

@@ -67,6 +67,12 @@ _LEANT_ON = {
 }
 
 
+def is_there(answer: aiohttp.ClientResponse) -> bool:
+    """Whether a whole body came with its head, so that reading it waits for nothing."""
+    is_eof: Callable[[], bool] | None = getattr(answer.content, "is_eof", None)
+    return is_eof is not None and is_eof()
+
+
 def takeable(answer: aiohttp.ClientResponse, length: int) -> bool:
     """Whether the rest of a body of `length` bytes can be taken over."""
     connection = getattr(answer, "connection", None)

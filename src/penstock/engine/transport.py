@@ -44,7 +44,7 @@ from penstock.engine.foreign import translated
 from penstock.engine.pacing import Pacer
 from penstock.engine.sending import RopeBody
 from penstock.engine.stalling import Watch, longest_s
-from penstock.engine.taking import Buffers, Taken, takeable
+from penstock.engine.taking import Buffers, Taken, is_there, takeable
 
 CONNECT_TIMEOUT_S = 30.0
 # Nothing came for this long: the stream is taken for dead. Platforms answer within seconds;
@@ -280,7 +280,9 @@ class Transport:
         else:
             check_head(request, answer.status, head)
             most = request.sink.length
-        if self._pacer is None and length is not None and length <= most:
+        if self._pacer is None and length is not None and length <= most and is_there(answer):
+            content = await answer.read()
+        elif self._pacer is None and length is not None and length <= most:
             async with asyncio.timeout(longest_s(length, self._timeout.sock_read)):
                 content = await answer.read()
         else:
