@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +149,16 @@ def test_a_local_path_is_never_pasted_as_something_else(path: str) -> None:
     pasted = parse(str(Local(path)))
     assert isinstance(pasted, Local)
     assert pasted.path.removeprefix("./") == path.removeprefix("./")
+
+
+@given(st.text("ah.:@/?#[]0165\x00 é-", max_size=12))
+def test_a_url_that_is_read_has_a_host_a_port_that_may_be_and_no_user(rest: str) -> None:
+    try:
+        found = parse(f"https://{rest}")
+    except PenstockError:
+        return
+    assert isinstance(found, Url)
+    parts = urlsplit(found.url)
+    assert parts.hostname
+    assert parts.port is None or parts.port >= 0
+    assert "@" not in parts.netloc

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 from penstock.core.errors import ProfileError, UsageError
@@ -65,6 +66,7 @@ def check_url(location: Url) -> None:
         raise UsageError(f"{location.redacted} is plain http to another machine; write https")
 
 
+@lru_cache
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine by its name alone: `localhost`, 127.0.0.0/8, ::1."""
     if host.lower() == "localhost":

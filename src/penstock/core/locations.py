@@ -175,7 +175,13 @@ def _parse_remote(text: str, profile: str, rest: str) -> Remote:
     return Remote(profile, "/".join(names), None, folder_like)
 
 
+# What most URLs of a manifest are: nothing in one of these can be wrong.
+_USUAL = re.compile(r"https?://[A-Za-z0-9.-]+(?::(?:[0-9]{1,4}|[1-5][0-9]{4}))?(?:[/?#][!-~]*)?")
+
+
 def _parse_url(text: str) -> Url:
+    if _USUAL.fullmatch(text):
+        return Url(text)
     if _CONTROL.search(text) or " " in text or _SURROGATE.search(text):
         raise LocationError("a URL holds a space or a control character; percent-encode it")
     parts = _split(text)
