@@ -573,6 +573,8 @@ async def test_a_run_does_not_send_its_own_report(world: World) -> None:
             root, f"{world.remote}/", report=root / "r.jsonl", leave_out=[root / "log.txt"]
         )
         assert report.exit_code == 0
+        left = {line.source: line.reason for line in report.lines() if line.reason}
+        assert left[str(root / ".penstock-x.part")] == "unfinished download"
     assert set(world.sim.files()) == {"f"}
 
 

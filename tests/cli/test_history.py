@@ -47,4 +47,7 @@ def test_a_report_comes_again_as_lines_as_a_page_and_as_checksums(
     command = ["sha256sum", "--check", "--strict", "SUMS"]
     checked = subprocess.run(command, cwd=shell.folder, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
+    nothing = shell.run("report", run, "--checksums", "sha1")
+    assert nothing.stdout == ""
+    assert "--checksum sha1" in nothing.stderr
     assert shell.run("report", run, "--html", "x", "--checksums", "md5").returncode == 2

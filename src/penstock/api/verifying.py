@@ -194,7 +194,9 @@ async def _look(location: Location, surveyor: Surveyor | None) -> _There:
         if not await hop(root.is_dir):
             raise UsageError(f"{location} does not exist")
         async for files in take(walk_local(str(root), follow=False)):
-            found.local.update((f.relative, f.path) for f in files if f.error is None)
+            found.local.update(
+                (f.relative, f.path) for f in files if f.error is None and not f.unfinished
+            )
         return found
     assert surveyor is not None
     place = surveyor.platform.place(path_of(location))

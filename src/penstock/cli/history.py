@@ -11,7 +11,7 @@ from penstock.cli import options, running, terminal, words
 from penstock.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from penstock.api.history import RunStatus
 
@@ -129,9 +129,23 @@ def report(
     if page is not None:
         return _write(as_page(found, lines), page, end="")
     texts = (line.json() for line in lines) if checksums is None else as_checksums(lines, checksums)
+    told = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal told
+        for text in texts:
+            told += 1
+            yield text
+
     if output is not None:
-        return _write(texts, output, end="\n")
-    terminal.put_all(texts)
+        _write(counted(), output, end="\n")
+    else:
+        terminal.put_all(counted())
+    if checksums is not None and not told:
+        terminal.complain(
+            f"no {checksums} was taken of any local file of {found.run}; penstock copy "
+            f"--checksum {checksums} takes it"
+        )
     return 0
 
 

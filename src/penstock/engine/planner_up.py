@@ -290,6 +290,8 @@ class UploadPlanner(Planner):
         path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240
         found = file.found
         why = self._left_out(file.relative, lambda: _changed_at(found))
+        if file.unfinished:
+            why = "unfinished download"
         text, faults = self._metadata_of(place, name, is_moved=why is None)
         if why is not None:
             return Unmoved(path, shown, State.SKIPPED, why, size=found.size if found else None)

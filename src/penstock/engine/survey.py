@@ -50,6 +50,8 @@ class LocalFile:
     relative: str
     found: Fingerprint | None = None
     error: PenstockError | None = None
+    unfinished: bool = False
+    """Whether it is an unfinished download of ours, by its name."""
 
 
 def walk_local(
@@ -57,8 +59,8 @@ def walk_local(
 ) -> Iterator[list[LocalFile]]:
     """The files below a folder, a list a folder, by name. Blocks; take each list through `hop`.
 
-    `leave_out` are real paths of files and folders the run itself writes; unfinished files of
-    ours (`.penstock-*.part`) are left out as well.
+    `leave_out` are real paths of files and folders the run itself writes. Unfinished files of ours
+    (`.penstock-*.part`) are said to be so.
 
     Links to files are followed, links to folders only with `follow`, and never round in a circle.
     What is neither file nor folder is left out. What cannot be read is in the list, with its error.
@@ -78,9 +80,7 @@ def walk_local(
             yield [LocalFile(folder, below or ".", error=source_error(error, folder))]
             continue
         for entry in ordered:
-            if is_part_file(entry.name) or (
-                leave_out and os.path.join(real, entry.name) in leave_out  # noqa: PTH118
-            ):
+            if leave_out and os.path.join(real, entry.name) in leave_out:  # noqa: PTH118
                 continue
             relative = f"{below}/{entry.name}" if below else entry.name
             try:
@@ -89,7 +89,10 @@ def walk_local(
                 found.append(LocalFile(entry.path, relative, error=source_error(error, entry.path)))
                 continue
             if stat.S_ISREG(status.st_mode):
-                found.append(LocalFile(entry.path, relative, fingerprint_of(status)))
+                ours = is_part_file(entry.name)
+                found.append(
+                    LocalFile(entry.path, relative, fingerprint_of(status), unfinished=ours)
+                )
             elif stat.S_ISDIR(status.st_mode) and (
                 not entry.is_symlink() or (follow and (status.st_dev, status.st_ino) not in inside)
             ):
