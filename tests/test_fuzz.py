@@ -424,7 +424,14 @@ TURTLES = st.one_of(
 )
 
 
+NAMED_BY_AN_IRI = (
+    "@prefix sh: <http://www.w3.org/ns/shacl#> . <https://p/x> a sh:NodeShape ; sh:targetClass "
+    "<https://p/x> ; sh:property [ sh:path <https://a/b> ; sh:name <https://a/b> ] ."
+)
+
+
 @given(TURTLES)
+@example(NAMED_BY_AN_IRI)
 @look
 def test_a_profile_in_turtle_is_read_or_refused(text: str) -> None:
     for read in (

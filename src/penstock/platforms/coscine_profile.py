@@ -221,7 +221,8 @@ class _Reader:
     def _field(self, node: Any, path: str) -> Field:  # noqa: ANN401
         names: dict[str, str] = {}
         for name in self._objects(node, "name"):
-            names[name.language or ""] = str(name)
+            # What should be a text may be anything, an IRI without a language among it.
+            names[getattr(name, "language", None) or ""] = str(name)
         listed = self._value(node, "in")
         kinds = [str(each) for each in self._objects(node, "class")]
         inner = [str(each) for each in self._objects(node, "node")]
