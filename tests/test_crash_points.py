@@ -11,6 +11,7 @@ Kills survived and the share of bytes sent again are recorded as properties (`-o
 junit_family=xunit1 --junitxml=FILE`).
 """
 
+import hashlib
 import json
 import os
 import random
@@ -178,7 +179,7 @@ class Trial:
                     "SELECT id, state, local_path, partial, size, digests FROM transfers"
                 ).fetchall()
                 receipts = ledger.execute(
-                    "SELECT transfer, start, length, blake3 FROM receipts"
+                    "SELECT transfer, start, length, blake3, front FROM receipts"
                 ).fetchall()
                 (self.unanswered,) = ledger.execute(
                     "SELECT count(*) FROM intents WHERE kind = 'create'"
@@ -200,13 +201,18 @@ class Trial:
                 proved += size if self.up or at.exists() else 0
                 if not self.up and at.exists():
                     assert md5(at.read_bytes()) == json.loads(digests)["md5"]
-        for number, start, length, digest in receipts:
+        for number, start, length, digest, front in receipts:
             if number in whole:
                 continue
             if not self.up:
                 with Path(partials[number]).open("rb") as file:
-                    file.seek(start)
-                    assert blake3.blake3(file.read(length)).hexdigest() == digest
+                    if front is None:
+                        file.seek(start)
+                        assert blake3.blake3(file.read(length)).hexdigest() == digest
+                    else:
+                        name, _, known = front.partition(":")
+                        whole = hashlib.new(name, file.read(start + length))
+                        assert whole.hexdigest() == known
             proved += length
         return proved
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import AnswerLost
-from penstock.core.model import MIB, FileSlice, Head, Part, Request
+from penstock.core.model import MIB, FileSlice, Head, Part, Receipt, Request
 from penstock.engine import taking
 from penstock.engine.front import Front
 from penstock.engine.pacing import Pacer
@@ -237,15 +237,21 @@ async def test_bodies_are_paced_over_all_of_them(
     cuts=st.lists(st.integers(1, 4999), max_size=12),
     failing=st.sets(st.integers(1, 5)),
     order=st.permutations(range(5)),
+    spoilt=st.integers(0, 4499),
 )
 def test_ranges_in_any_order_and_fetched_twice_have_the_digests_of_the_file(
-    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], failing: set[int], order: list[int]
+    tmp_path_factory: pytest.TempPathFactory,
+    cuts: list[int],
+    failing: set[int],
+    order: list[int],
+    spoilt: int,
 ) -> None:
     size, part_size = 4500, 1000
     content = BODY[:size]
     path = tmp_path_factory.mktemp("front") / "file"
     path.write_bytes(content)
     front = Front(str(path), size, part_size, {"sha256"}, 2000)
+    receipts: list[Receipt] = []
 
     async def arrive() -> None:
         following = asyncio.ensure_future(front.follow())
@@ -258,6 +264,10 @@ def test_ranges_in_any_order_and_fetched_twice_have_the_digests_of_the_file(
             look = front.beside(part)
             for first, last in itertools.pairwise(edges):
                 look(first, content[first:last])
+            blake3, known = front.proof(part.number)
+            receipts.append(
+                Receipt(part.number, part.offset, part.length, "", blake3=blake3, front=known)
+            )
             front.arrived(part.number)
             await asyncio.sleep(0)
         await following
@@ -268,3 +278,22 @@ def test_ranges_in_any_order_and_fetched_twice_have_the_digests_of_the_file(
         hashlib.md5(content[at : at + 2000], usedforsecurity=False).hexdigest()
         for at in range(0, size, 2000)
     ]
+
+    receipts.sort(key=lambda receipt: receipt.number)
+    resumed = Front(str(path), size, part_size, {"sha256"}, 2000)
+    assert all(resumed.proves(receipt) for receipt in receipts)
+    assert resumed.digests() == front.digests(), "what is proved in order is digested so"
+
+    path.write_bytes(content[:spoilt] + bytes((content[spoilt] ^ 1,)) + content[spoilt + 1 :])
+    resumed = Front(str(path), size, part_size, {"sha256"}, 2000)
+    held = [resumed.proves(receipt) for receipt in receipts]
+    bad = spoilt // part_size
+    assert all(held[:bad])
+    assert not held[bad]
+    assert all(
+        holds
+        for holds, receipt in zip(held, receipts, strict=True)
+        if receipt.blake3 and receipt.number != bad + 1
+    )
+    path.write_bytes(content[:spoilt])
+    assert not Front(str(path), size, part_size, {"sha256"}, 2000).proves(receipts[-1])

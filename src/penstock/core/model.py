@@ -326,8 +326,9 @@ class Receipt:
     """Proof that a part arrived: what was digested here, and the platform's word for it.
 
     `proves` is False where the storage said that its ETag is no digest (encryption). `md5` is ''
-    where the answer was lost, and asking showed that the part is there. A part that came down is
-    known by its `blake3` in place of an MD5: that costs an eighth.
+    where the answer was lost, and asking showed that the part is there. A part that came down
+    in order is known by `front`, the digest of the file from its start to the part's end, as
+    `name:hex`: it is taken anyway. Any other is known by its `blake3`, an eighth of an MD5's cost.
     """
 
     number: int
@@ -339,6 +340,7 @@ class Receipt:
     report: tuple[tuple[str, str], ...] = ()
     """Header fields the platform wants told back when the upload is completed."""
     blake3: str | None = None
+    front: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ of a digest that follows the contiguous front from the page cache. The ETag and 
 are held fixed for every range, so a file that changes meanwhile is an error, never a mix. Each
 range is flushed before its receipt is committed.
 
-On resume nothing on disk is believed: a range whose digest is not its receipt's is fetched again.
+On resume nothing on disk is believed: a range whose digest is not its receipt's is fetched again,
+and so are those behind it which only the digest of the front before them can tell.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ SMALL = MIB
 # A stream that brings this many bytes a second is not held up by its line; others beside it would
 # only take turns with it, and what they bring ahead of the front is read again to be digested.
 FAST = 100 * MIB
+# All files' streams together: as much as one core receives, writes and digests at ease. A guess.
+_FAST_TOGETHER = 2 * FAST
 # How long a number of streams is looked at before there are twice as many: a long round trip.
 _MOMENT_S = 0.1
 
@@ -247,14 +250,16 @@ class Fetching:
         await hop(files.flush_folder, os.path.dirname(path))  # noqa: PTH120
         parts = cut(size, part_size)
         self.parts = len(parts)
-        done: dict[int, Receipt] = {}
+        receipts: list[Receipt] = []
         if resume and had == size:
-            done = await self._recheck(path, parts)
+            receipts = await self._context.ledger.receipts(self._row.id)
         names = files.stated_too(self._weighing.names() | {STATED}, head)
         # An ETag `hex-N` need not be held against what a stronger promise is held against.
         promised = self._weighing.is_promised(names)
         block = None if promised else self._weighing.block(head, size)
-        front = Front(path, size, part_size, names, block)
+        fronts = {receipt.front.partition(":")[0] for receipt in receipts if receipt.front}
+        front = Front(path, size, part_size, names | fronts, block)
+        done = await self._recheck(front, receipts, parts)
         for number in done:
             front.arrived(number)
         seen: list[Headers] = []
@@ -262,17 +267,17 @@ class Fetching:
 
         async def fetch(part: Part) -> None:
             await front.near(part.offset)
-            headers, digests = await self._get(
-                path, part, size, validator, {files.BLAKE3}, front.beside(part)
-            )
+            headers, _ = await self._get(path, part, size, validator, set(), front.beside(part))
             await flushed.now()
+            blake3, known = front.proof(part.number)
             receipt = Receipt(
                 part.number,
                 part.offset,
                 part.length,
                 "",
                 validator,
-                blake3=digests[files.BLAKE3],
+                blake3=blake3,
+                front=known,
             )
             await self._context.ledger.add_receipt(self._row.id, receipt)
             seen[:] = [headers]
@@ -289,37 +294,37 @@ class Fetching:
     async def _is_slow(self, streams: int) -> bool:
         """Whether, a moment later, more streams would help: those there are bring little each.
 
-        Not where their bytes come quicker than they are written and digested.
+        Not where their bytes come quicker than they are written and digested, nor where all files
+        together bring much: more streams of one would be ahead of its front for nothing.
         """
         held_up, exchange = self._context.exchange.held_up, self._context.exchange
-        before, began_s = self._moved, self._context.clock.now_s()
+        permits = exchange.permits
+        before, all_before, began_s = self._moved, permits.passed, self._context.clock.now_s()
         await anyio.sleep(_MOMENT_S)
         seconds = self._context.clock.now_s() - began_s
         slow = self._moved - before < streams * FAST * seconds
+        slow = slow and permits.passed - all_before < _FAST_TOGETHER * seconds
         return slow and exchange.held_up == held_up
 
     def _progress(self, size: int) -> None:
         self._moved += size
         self._tell(size)
 
-    async def _recheck(self, path: str, parts: tuple[Part, ...]) -> dict[int, Receipt]:
-        """The receipts whose bytes are really on the disk; the others are forgotten."""
-        ledger, held, lost = self._context.ledger, {}, []
+    async def _recheck(
+        self, front: Front, receipts: list[Receipt], parts: tuple[Part, ...]
+    ) -> list[int]:
+        """The ranges whose bytes are really on the disk; the other receipts are forgotten."""
+        held, lost = [], []
         cut_alike = {(part.number, part.offset, part.length) for part in parts}
-        for receipt in await ledger.receipts(self._row.id):
-            on_disk = None
-            name = files.BLAKE3 if receipt.blake3 else "md5"
-            if (receipt.number, receipt.offset, receipt.length) in cut_alike:
-                on_disk = await hop(
-                    files.digest_slice, path, receipt.offset, receipt.length, (name,)
-                )
-            if on_disk is not None and on_disk[name] == (receipt.blake3 or receipt.md5):
-                held[receipt.number] = receipt
+        for receipt in receipts:
+            alike = (receipt.number, receipt.offset, receipt.length) in cut_alike
+            if alike and await hop(front.proves, receipt):
+                held.append(receipt.number)
                 self._progress(receipt.length)
             else:
                 lost.append(receipt.number)
         if lost:
-            await ledger.drop_receipts(self._row.id, lost)
+            await self._context.ledger.drop_receipts(self._row.id, lost)
         return held
 
     async def _get(

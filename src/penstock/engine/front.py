@@ -3,6 +3,9 @@
 The range at the front is digested as its bytes are written, from the buffer they came in. A range
 that arrived ahead of it is digested from the page cache, where it was just written. Nothing is
 read twice from the disk. A range that is fetched again is digested again, from its start.
+
+What the front is known by at a range's end is the range's proof on resume, so that bytes which
+came in order are digested once. A range that came ahead of the front is known by its own BLAKE3.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ from typing import Any
 import anyio
 
 from penstock.core.errors import TransferError
-from penstock.core.model import MIB, Part
+from penstock.core.model import MIB, Part, Receipt
 from penstock.core.plan import MOST_AHEAD
 from penstock.engine import files
 from penstock.engine.files import hop
 
 _DIGEST_AT_ONCE = 8 * MIB
+
+# What a front may be known by, the strongest first. A checksum is none of them.
+_KNOWN_BY = ("sha512", "sha384", "sha256", "blake3", "sha1", "md5")
 
 
 @dataclass(slots=True)
@@ -50,6 +56,8 @@ class Front:
         self._arrived: set[int] = set()
         self._position = 0
         self._mark: _Mark | None = None
+        self._known_by = next((name for name in _KNOWN_BY if name in names), None)
+        self._proofs: dict[int, tuple[str | None, str | None]] = {}
         self._moved = anyio.Event()
 
     def beside(self, part: Part) -> files.Beside:
@@ -58,27 +66,98 @@ class Front:
         Called in the one thread that writes the range. The front is that thread's until the range
         has arrived, for `follow` goes no further than ranges that have.
         """
+        own: Any = None
+        is_front, end = False, part.offset + part.length
 
         def look(offset: int, data: bytes | memoryview) -> None:
+            nonlocal own, is_front
             if offset == part.offset:
-                self._begin(part)
-            if offset == self._position and self._mark is not None:
+                is_front = self._begin(part)
+                own = None if is_front and self._known_by else files.new_digest(files.BLAKE3)
+            is_last, front = offset + len(data) == end, None
+            if own is not None:
+                own.update(data)
+            if is_front and offset == self._position:
                 self._take(data, offset)
+                if is_last and own is None:
+                    front = self._front()
+                # From here on the front may be the next range's thread's.
                 self._position += len(data)
+            if is_last:
+                blake3 = own.hexdigest() if own is not None else None
+                if own is None and front is None:
+                    blake3 = self._reread(part)
+                self._proofs[part.number] = blake3, front
 
         return look
 
-    def _begin(self, part: Part) -> None:
-        """The range begins, anew perhaps: what was digested of it before is taken back."""
+    def proof(self, number: int) -> tuple[str | None, str | None]:
+        """The `blake3` and the `front` of a range that came; one of them is None."""
+        return self._proofs.pop(number)
+
+    def proves(self, receipt: Receipt) -> bool:
+        """Whether the bytes of a receipt are on the disk; those at the front are digested so.
+
+        Asked in part order, before anything else arrives. What stands behind a range that is not
+        there cannot be known by its front. Blocks.
+        """
+        is_front = receipt.offset == self._position
+        if receipt.front is not None and not is_front:
+            return False
+        name = files.BLAKE3 if receipt.blake3 else "md5"
+        own = files.Digests(() if receipt.front else (name,))
+        before, offset = self._marked(), receipt.offset
+        with files.opened(self._path) as descriptor:
+            for data in files.read_through(descriptor, offset, receipt.length):
+                own.update(data)
+                if is_front:
+                    self._take(data, offset)
+                offset += len(data)
+        holds = offset == receipt.offset + receipt.length and (
+            self._whole.hex().get(receipt.front.partition(":")[0])
+            == receipt.front.partition(":")[2]
+            if receipt.front
+            else own.hex()[name] == (receipt.blake3 or receipt.md5)
+        )
+        if is_front and holds:
+            self._position = offset
+        elif is_front:
+            self._return_to(before)
+        return holds
+
+    def _reread(self, part: Part) -> str:
+        """The BLAKE3 of a range that was written, where what passed does not tell it."""
+        name = files.BLAKE3
+        return files.digest_slice(self._path, part.offset, part.length, (name,))[name]
+
+    def _front(self) -> str:
+        """What the front is known by as it stands."""
+        assert self._known_by is not None
+        return f"{self._known_by}:{self._whole.hex()[self._known_by]}"
+
+    def _begin(self, part: Part) -> bool:
+        """Whether the range that begins, anew perhaps, is at the front.
+
+        What was digested of it before is taken back.
+        """
         mark = self._mark
         if self._position == part.offset:
-            self._mark = _Mark(
-                part.offset, self._whole.copy(), self._block_digest.copy(), len(self.block_md5s)
-            )
+            self._mark = self._marked()
         elif mark is not None and mark.position == part.offset:
-            self._position, self._whole = mark.position, mark.whole.copy()
-            self._block_digest = mark.block.copy()
-            del self.block_md5s[mark.blocks :]
+            self._return_to(mark)
+        else:
+            return False
+        return True
+
+    def _marked(self) -> _Mark:
+        return _Mark(
+            self._position, self._whole.copy(), self._block_digest.copy(), len(self.block_md5s)
+        )
+
+    def _return_to(self, mark: _Mark) -> None:
+        self._position, self._whole = mark.position, mark.whole.copy()
+        self._block_digest = mark.block.copy()
+        del self.block_md5s[mark.blocks :]
 
     def arrived(self, number: int) -> None:
         """A range's bytes are on the disk."""

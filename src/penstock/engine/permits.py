@@ -93,6 +93,8 @@ class Permits:
         self.width = width
         self.now = now
         self._memory = memory
+        self.passed = 0
+        """Bytes that all bodies of the run moved, so far."""
         self._limiter = anyio.CapacityLimiter(width.width)
         self._look_s = 0.0
         self._look_at_memory_s = 0.0
@@ -134,6 +136,7 @@ class Permits:
 
     def moved(self, size: int) -> None:
         """Bytes passed. For `Body`."""
+        self.passed += size
         self.width.moved(size)
         self._look()
 

@@ -32,7 +32,7 @@ class Receipts(Commits):
         """A part counts as arrived. Its bytes are durable before this is called."""
         await self._do(
             lambda c: c.execute(
-                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     transfer,
                     receipt.number,
@@ -43,6 +43,7 @@ class Receipts(Commits):
                     receipt.proves,
                     json.dumps(receipt.report),
                     receipt.blake3,
+                    receipt.front,
                 ),
             )
         )
@@ -165,8 +166,8 @@ class Receipts(Commits):
 def receipts_of(connection: sqlite3.Connection, transfer: int) -> list[Receipt]:
     """The parts of a transfer that arrived, in part order. Raises `RowUnreadable`."""
     rows = connection.execute(
-        "SELECT number, start, length, md5, etag, proves, report, blake3 FROM receipts"
-        " WHERE transfer = ? ORDER BY number",
+        "SELECT number, start, length, md5, etag, proves, report, blake3, front"
+        " FROM receipts WHERE transfer = ? ORDER BY number",
         (transfer,),
     )
     try:
@@ -180,8 +181,9 @@ def receipts_of(connection: sqlite3.Connection, transfer: int) -> list[Receipt]:
                 bool(proves),
                 tuple(map(tuple, json.loads(report))),
                 blake3,
+                front,
             )
-            for n, start, length, md5, etag, proves, report, blake3 in rows
+            for n, start, length, md5, etag, proves, report, blake3, front in rows
         ]
     except UNREADABLE as error:
         raise RowUnreadable(f"receipts of transfer {transfer} cannot be read") from error

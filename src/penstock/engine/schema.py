@@ -113,4 +113,6 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE actions ADD COLUMN holder TEXT;
     ALTER TABLE actions ADD COLUMN open INTEGER NOT NULL DEFAULT 1
     """,
+    # What a file that came down is known by from its start to the end of a range.
+    "ALTER TABLE receipts ADD COLUMN front TEXT",
 )
