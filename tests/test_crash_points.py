@@ -211,8 +211,8 @@ class Trial:
                         assert blake3.blake3(file.read(length)).hexdigest() == digest
                     else:
                         name, _, known = front.partition(":")
-                        whole = hashlib.new(name, file.read(start + length))
-                        assert whole.hexdigest() == known
+                        prefix = hashlib.new(name, file.read(start + length))
+                        assert prefix.hexdigest() == known
             proved += length
         return proved
 
