@@ -36,7 +36,7 @@ from penstock.core.units import whole_number
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.files import STATED, Beside, hop
-from penstock.engine.front import Front
+from penstock.engine.front import Front, known_by
 from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
 from penstock.engine.partials import Partial
@@ -257,8 +257,7 @@ class Fetching:
         # An ETag `hex-N` need not be held against what a stronger promise is held against.
         promised = self._weighing.is_promised(names)
         block = None if promised else self._weighing.block(head, size)
-        fronts = {receipt.front.partition(":")[0] for receipt in receipts if receipt.front}
-        front = Front(path, size, part_size, names | fronts, block)
+        front = Front(path, size, part_size, names | known_by(receipts), block)
         done = await self._recheck(front, receipts, parts)
         for number in done:
             front.arrived(number)

@@ -10,6 +10,7 @@ came in order are digested once. A range that came ahead of the front is known b
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,3 +220,9 @@ class Front:
             if offset % self.block == 0:
                 self.block_md5s.append(self._block_digest.hexdigest())
                 self._block_digest = files.new_digest("md5")
+
+
+def known_by(receipts: Iterable[Receipt]) -> set[str]:
+    """The digests that a file's front is needed of for its receipts to be held against."""
+    names = {receipt.front.partition(":")[0] for receipt in receipts if receipt.front}
+    return names & set(_KNOWN_BY)
