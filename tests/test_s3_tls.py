@@ -31,7 +31,10 @@ async def test_a_storage_behind_tls_is_written_and_read_and_no_stranger_is_belie
     ca, context = certified(s3.home, "127.0.0.1")
     port = urlsplit(s3.server.url).port
 
+    serving: set[asyncio.Task[None] | None] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         inner, outer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
         for each in (outer, writer):
@@ -54,3 +57,8 @@ async def test_a_storage_behind_tls_is_written_and_read_and_no_stranger_is_belie
         assert report.summary.verified == 2
         assert {p: md5((s3.home / "to" / p).read_bytes()) for p in files} == s3.there()
         server.close()
+        # A connection that is kept alive is still served; nothing of it outlives the test.
+        tasks = [task for task in serving if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
