@@ -98,8 +98,8 @@ def write(path: Path, found: dict[str, str]) -> None:
     """The results, in the order of `ALL`."""
     head = (
         "# Results\n\nWritten by `run_all.py`; what is measured, and how, is told in README.md "
-        f"beside this file.\n\nMachine: {os.cpu_count()} CPUs, {platform.system()} "
-        f"{platform.release()}, Python {platform.python_version()}. Below 1, penstock needs less."
+        f"beside this file.\n\nMachine: {os.cpu_count()} CPUs, {platform.system()}, "
+        f"Python {platform.python_version()}. Below 1, penstock needs less."
         "\n\n"
     )
     names = [name for name in ALL if name in found]
