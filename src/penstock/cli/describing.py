@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli import options, running, terminal
+from penstock.cli.notes import Notes
 from penstock.core.errors import Interrupted
-from penstock.core.events import Event, Note
 from penstock.core.metatables import column_object, csv_of, json_of, template_of
 
 if TYPE_CHECKING:
@@ -40,17 +40,10 @@ def metadata(
     """  # noqa: D301 - click reads the character
     from penstock.api import describing  # noqa: PLC0415 - slow to import
 
-    told: set[str] = set()
-
-    def note(event: Event) -> None:
-        if isinstance(event, Note) and event.message not in told:
-            told.add(event.message)
-            terminal.complain(event.message)
-
     def show(file: Described) -> None:
         terminal.put(json_of(file.path or "", file.values, by_path=file.path is not None))
 
-    given = {"state": state, "config": config, "on_event": note, **sharing}
+    given = {"state": state, "config": config, "on_event": Notes(), **sharing}
     try:
         if template:
             table = running.run(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli import options, running, terminal
+from penstock.cli.notes import Notes
 from penstock.core.errors import Interrupted, UsageError
-from penstock.core.events import Event, Note
 from penstock.core.locations import ID, parse
 from penstock.core.times import when
 from penstock.core.units import format_size
@@ -58,13 +58,6 @@ def list_(
         else:
             terminal.put(as_line(entry) if on_screen else pasteable(entry))
 
-    told: set[str] = set()
-
-    def note(event: Event) -> None:
-        if isinstance(event, Note) and event.message not in told:
-            told.add(event.message)
-            terminal.complain(event.message)
-
     try:
         running.run(
             lambda: ask(
@@ -74,7 +67,7 @@ def list_(
                 config=config,
                 **sharing,
                 on_entry=show,
-                on_event=note,
+                on_event=Notes(),
             ),
             running.Signals(None),
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli import options, running, terminal, words
-from penstock.core.events import Event, Note
+from penstock.cli.notes import Notes
 
 if TYPE_CHECKING:
     from penstock.api.verifying import Difference
@@ -44,12 +44,8 @@ def verify(
     """  # noqa: D301 - click reads the character
     from penstock.api.verifying import verify as ask  # noqa: PLC0415 - slow to import
 
-    def note(event: Event) -> None:
-        if isinstance(event, Note):
-            terminal.complain(event.message)
-
     found = running.run(
-        lambda: ask(wanted.pop("place"), wanted.pop("against"), **wanted, on_event=note),
+        lambda: ask(wanted.pop("place"), wanted.pop("against"), **wanted, on_event=Notes()),
         running.Signals(None),
     )
     kinds: dict[str, list[Difference]] = {
