@@ -19,7 +19,8 @@ from penstock.core.metadata import MetadataRow, read_metadata
 from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
 from penstock.core.transfers import Choices, Compare, OnConflict
 from penstock.core.units import parse_size
-from penstock.engine.files import hop, new_digest
+from penstock.engine.digests import new_digest
+from penstock.engine.files import hop
 
 T = TypeVar("T")
 

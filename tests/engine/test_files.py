@@ -29,7 +29,8 @@ from penstock.core.errors import (
 )
 from penstock.core.model import MIB, FileSlice
 from penstock.engine import files
-from penstock.engine.files import Digests, SliceWriter, hop, reading
+from penstock.engine.digests import Digests
+from penstock.engine.files import SliceWriter, hop, reading
 from penstock.simulators import SevenBridges, SevenBridgesSettings
 
 

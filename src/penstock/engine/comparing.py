@@ -27,6 +27,7 @@ from penstock.core.proof import (
     weigh,
 )
 from penstock.engine import files
+from penstock.engine.digests import can_digest, new_digest
 from penstock.engine.exchange import Exchange, Tally
 from penstock.engine.files import hop
 from penstock.engine.leases import Leases, Renewals
@@ -85,7 +86,7 @@ async def local_against(path: str, claim: Claim) -> Compared:
     if claim.path is not None:
         digests = await files.digest_file(claim.path, found.size, ("sha256",))
         claim = Claim(claim.size, digests)
-    known = {name for name in claim.digests if files.can_digest(name)}
+    known = {name for name in claim.digests if can_digest(name)}
     if not known:
         return Compared(Outcome.UNPROVED, "no digest was recorded")
     actual = await files.digest_file(path, found.size, known)
@@ -133,7 +134,7 @@ class RemoteComparer:
             return await self._by_reading(leases, file, claim)
         answer = await leases.ask(self._exchange.platform.probe)
         tag, stated = read_tag(answer.headers), promised_digests(answer.headers)
-        stated = {name: value for name, value in stated.items() if files.can_digest(name)}
+        stated = {name: value for name, value in stated.items() if can_digest(name)}
         size = file.size if file.size is not None else claim.size
         actual, multipart = dict(claim.digests), None
         if claim.path is not None and size is not None:
@@ -168,7 +169,7 @@ class RemoteComparer:
             told = self.told(file, claim)
             if told is not None:
                 return told
-        known = {name for name in file.digests if files.can_digest(name)}
+        known = {name for name in file.digests if can_digest(name)}
         if claim.path is None or file.size is None or not known:
             return Compared(Outcome.UNPROVED, "the platform states no digest that can be compared")
         actual = await files.digest_file(claim.path, file.size, known)
@@ -178,7 +179,7 @@ class RemoteComparer:
         size = file.size if file.size is not None else claim.size
         if size is None:
             return Compared(Outcome.UNPROVED, "its size is not known")
-        names = {name for name in claim.digests if files.can_digest(name)} or {"sha256"}
+        names = {name for name in claim.digests if can_digest(name)} or {"sha256"}
         wanted = dict(claim.digests)
         if claim.path is not None:
             wanted = await files.digest_file(claim.path, size, names)
@@ -192,7 +193,7 @@ class RemoteComparer:
 
     async def _digests(self, leases: Leases, size: int, names: set[str]) -> dict[str, str]:
         """The digests of a remote file's bytes, a piece of it on the disk at a time."""
-        running = {name: files.new_digest(name) for name in names}
+        running = {name: new_digest(name) for name in names}
         validator: str | None = None
         for part in cut(size, _PIECE):
             partial = f"{self._folder}/.penstock-verify-{id(leases)}-{part.number}.part"

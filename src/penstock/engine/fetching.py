@@ -35,7 +35,8 @@ from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.units import whole_number
 from penstock.engine import files
 from penstock.engine.context import Context
-from penstock.engine.files import STATED, Beside, hop
+from penstock.engine.digests import STATED, stated_too
+from penstock.engine.files import Beside, hop
 from penstock.engine.front import Front, known_by
 from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
@@ -197,7 +198,7 @@ class Fetching:
             )
             came = answer.headers, answer.body
         headers, body = came
-        names = files.stated_too(self._weighing.names() | {STATED}, headers)
+        names = stated_too(self._weighing.names() | {STATED}, headers)
 
         def write() -> dict[str, str]:
             path = partial.lock()
@@ -253,7 +254,7 @@ class Fetching:
         receipts: list[Receipt] = []
         if resume and had == size:
             receipts = await self._context.ledger.receipts(self._row.id)
-        names = files.stated_too(self._weighing.names() | {STATED}, head)
+        names = stated_too(self._weighing.names() | {STATED}, head)
         # An ETag `hex-N` need not be held against what a stronger promise is held against.
         promised = self._weighing.is_promised(names)
         block = None if promised else self._weighing.block(head, size)

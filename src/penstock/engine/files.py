@@ -16,17 +16,14 @@ import contextlib
 import errno
 import fcntl
 import functools
-import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import anyio
-import blake3
-import google_crc32c
 from aiofiles import os as aio_os
 
 from penstock.core.errors import (
@@ -38,9 +35,9 @@ from penstock.core.errors import (
     SourceMissing,
     SourceUnreadable,
 )
-from penstock.core.model import MIB, FileSlice, Fingerprint, Headers
-from penstock.core.proof import TagKind, promised_digests, read_tag
+from penstock.core.model import MIB, FileSlice, Fingerprint
 from penstock.engine import moments
+from penstock.engine.digests import Digests
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,10 +48,6 @@ READ_SIZE = MIB
 
 # What is digested in one hop where nothing else waits for it: a tenth of a second of MD5.
 DIGEST_AT_ONCE = 64 * MIB
-
-# What Google's storage states of every object, of composed ones alone.
-CRC32C = "crc32c"
-BLAKE3 = "blake3"
 
 _NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -152,76 +145,8 @@ def check_unchanged(path: str, since: Fingerprint) -> None:
         )
 
 
-class Digests:
-    """Running digests over the bytes that pass, in order."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._running = {name: new_digest(name) for name in sorted(names)}
-
-    def copy(self) -> Digests:
-        """Digests of the same bytes, which go their own way from here."""
-        twin = Digests(())
-        twin._running = {name: running.copy() for name, running in self._running.items()}
-        return twin
-
-    def update(self, data: bytes | memoryview) -> None:
-        """The digests include `data` from now on."""
-        for running in self._running.values():
-            running.update(data)
-
-    def hex(self) -> dict[str, str]:
-        """Each digest so far, in hex, by name."""
-        return {name: running.hexdigest() for name, running in self._running.items()}
-
-
-class _Crc32c:
-    """CRC32C with the face of a `hashlib` digest."""
-
-    digest_size = 4
-
-    def __init__(self, running: Any = None) -> None:  # noqa: ANN401 - the library has no types
-        self._running: Any = running or google_crc32c.Checksum()  # type: ignore[no-untyped-call]
-
-    def copy(self) -> _Crc32c:
-        """A running digest of the same bytes."""
-        return _Crc32c(self._running.copy())
-
-    def update(self, data: bytes | memoryview) -> None:
-        self._running.update(bytes(data))
-
-    def hexdigest(self) -> str:
-        hex_digits: bytes = self._running.hexdigest()
-        return hex_digits.decode()
-
-
-def can_digest(name: str) -> bool:
-    """Whether a digest of that name can be taken here."""
-    return name in {CRC32C, BLAKE3} or name in hashlib.algorithms_available
-
-
-def new_digest(name: str) -> Any:  # noqa: ANN401 - hashlib's type has no public name
-    """A running digest by its `hashlib` name, 'crc32c' or 'blake3'. ValueError for another."""
-    if name == BLAKE3:
-        return blake3.blake3()
-    return _Crc32c() if name == CRC32C else hashlib.new(name, usedforsecurity=False)
-
-
-# Among the digests asked for: and those the answer's head states, to be held against the bytes.
-STATED = "stated"
-
 # Called in a thread with bytes of a file while they are warm, and the offset they have there.
 Beside: TypeAlias = Callable[[int, "bytes | memoryview"], None]
-
-
-def stated_too(names: Set[str], head: Headers) -> set[str]:
-    """The digests to take of a body with this head; MD5 where there would be none."""
-    if STATED not in names:
-        return set(names)
-    taken = set(names) - {STATED}
-    taken |= {name for name in promised_digests(head) if can_digest(name)}
-    if not taken or read_tag(head).kind is TagKind.MD5:
-        taken.add("md5")
-    return taken
 
 
 class SliceWriter:

@@ -20,6 +20,7 @@ from penstock.core.errors import TransferError
 from penstock.core.model import MIB, Part, Receipt
 from penstock.core.plan import MOST_AHEAD
 from penstock.engine import files
+from penstock.engine.digests import BLAKE3, Digests, new_digest
 from penstock.engine.files import hop
 
 _DIGEST_AT_ONCE = 8 * MIB
@@ -33,7 +34,7 @@ class _Mark:
     """How things stood at the start of the range at the front."""
 
     position: int
-    whole: files.Digests
+    whole: Digests
     block: Any
     blocks: int
 
@@ -50,9 +51,9 @@ class Front:
         self._path = path
         self._size = size
         self._part_size = part_size
-        self._whole = files.Digests(names)
+        self._whole = Digests(names)
         self.block = block
-        self._block_digest = files.new_digest("md5")
+        self._block_digest = new_digest("md5")
         self.block_md5s: list[str] = []
         self._arrived: set[int] = set()
         self._position = 0
@@ -74,7 +75,7 @@ class Front:
             nonlocal own, is_front
             if offset == part.offset:
                 is_front = self._begin(part)
-                own = None if is_front and self._known_by else files.new_digest(files.BLAKE3)
+                own = None if is_front and self._known_by else new_digest(BLAKE3)
             is_last, front = offset + len(data) == end, None
             if own is not None:
                 own.update(data)
@@ -105,8 +106,8 @@ class Front:
         is_front = receipt.offset == self._position
         if receipt.front is not None and not is_front:
             return False
-        name = files.BLAKE3 if receipt.blake3 else "md5"
-        own = files.Digests(() if receipt.front else (name,))
+        name = BLAKE3 if receipt.blake3 else "md5"
+        own = Digests(() if receipt.front else (name,))
         before, offset = self._marked(), receipt.offset
         with files.opened(self._path) as descriptor:
             for data in files.read_through(descriptor, offset, receipt.length):
@@ -128,7 +129,7 @@ class Front:
 
     def _reread(self, part: Part) -> str:
         """The BLAKE3 of a range that was written, where what passed does not tell it."""
-        name = files.BLAKE3
+        name = BLAKE3
         return files.digest_slice(self._path, part.offset, part.length, (name,))[name]
 
     def _front(self) -> str:
@@ -219,7 +220,7 @@ class Front:
             view = view[room:]
             if offset % self.block == 0:
                 self.block_md5s.append(self._block_digest.hexdigest())
-                self._block_digest = files.new_digest("md5")
+                self._block_digest = new_digest("md5")
 
 
 def known_by(receipts: Iterable[Receipt]) -> set[str]:

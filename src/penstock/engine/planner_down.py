@@ -29,8 +29,9 @@ from penstock.core.tables import ManifestRow
 from penstock.core.times import when
 from penstock.core.transfers import DownTransfer
 from penstock.engine.clock import Clock
+from penstock.engine.digests import can_digest
 from penstock.engine.exchange import Exchange
-from penstock.engine.files import can_digest, hop
+from penstock.engine.files import hop
 from penstock.engine.groups import each
 from penstock.engine.planner import (
     BATCH,

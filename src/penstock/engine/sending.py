@@ -10,7 +10,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 from penstock.core.errors import PenstockError
 from penstock.core.model import FileSlice, Request
-from penstock.engine.files import Beside, Digests, reading
+from penstock.engine.digests import Digests
+from penstock.engine.files import Beside, reading
 from penstock.engine.pacing import Pacer
 from penstock.engine.stalling import Stride
 

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from penstock.core.errors import AnswerUnusable, UsageError
 from penstock.core.model import MIB, FileSlice, Request
-from penstock.engine.files import Digests, digest_slice, hop, reading, source_error
+from penstock.engine.digests import Digests
+from penstock.engine.files import digest_slice, hop, reading, source_error
 from penstock.platforms.handing import Key
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"

@@ -39,7 +39,8 @@ from penstock.core.model import (
     validator_of,
 )
 from penstock.core.units import whole_number
-from penstock.engine.files import Beside, Digests, SliceWriter, stated_too
+from penstock.engine.digests import Digests, stated_too
+from penstock.engine.files import Beside, SliceWriter
 from penstock.engine.foreign import translated
 from penstock.engine.pacing import Pacer
 from penstock.engine.sending import RopeBody

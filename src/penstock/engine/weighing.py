@@ -25,6 +25,7 @@ from penstock.core.proof import (
 from penstock.core.traits import Traits
 from penstock.core.transfers import Choices, DownTransfer
 from penstock.engine import files
+from penstock.engine.digests import can_digest
 
 
 @dataclass(slots=True)
@@ -58,13 +59,13 @@ class Weighing:
         What the storage states comes to that (`STATED`).
         """
         promised = (*self.transfer.promised, *self.transfer.file.digests)
-        known = {name for name in promised if files.can_digest(name)}
+        known = {name for name in promised if can_digest(name)}
         return {*(known or {"md5"}), *self.choices.checksums}
 
     def stated(self, headers: Headers) -> dict[str, str]:
         """Digests the storage states, and those the platform's description of the file does."""
         stated = {**promised_digests(headers), **self.transfer.file.digests}
-        return {name: value for name, value in stated.items() if files.can_digest(name)}
+        return {name: value for name, value in stated.items() if can_digest(name)}
 
     def block(self, headers: Headers, size: int) -> int | None:
         """The part size the file was likely uploaded with, where its ETag is of parts."""
@@ -80,7 +81,7 @@ class Weighing:
 
     def are_promised(self, actual: Mapping[str, str], known: Mapping[str, str]) -> bool:
         """Whether digests are those of an earlier run, and what a manifest promises of them."""
-        promised = {n: d for n, d in self.transfer.promised.items() if files.can_digest(n)}
+        promised = {n: d for n, d in self.transfer.promised.items() if can_digest(n)}
         return actual.items() >= {**known, **promised}.items()
 
     async def weigh(self, path: str, size: int, fetched: Fetched) -> Finding:

@@ -20,6 +20,7 @@ from penstock.core.proof import (
 from penstock.core.transfers import UpTransfer
 from penstock.engine import files
 from penstock.engine.context import Context
+from penstock.engine.digests import can_digest
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.leases import Leases
@@ -40,7 +41,7 @@ class Witness:
 
     def names(self) -> set[str]:
         """Digests to take of the source."""
-        known = {name for name in self._transfer.promised if files.can_digest(name)}
+        known = {name for name in self._transfer.promised if can_digest(name)}
         return {"md5", *known, *self._choices.checksums}
 
     async def weigh(
@@ -53,9 +54,7 @@ class Witness:
         headers = (await self._probe(remote)).headers
         tag, path = read_tag(headers), self._transfer.local_path
         stated = {
-            name: value
-            for name, value in promised_digests(headers).items()
-            if files.can_digest(name)
+            name: value for name, value in promised_digests(headers).items() if can_digest(name)
         }
         if tag.kind is TagKind.OPAQUE and not stated:
             return None, {}
