@@ -1,11 +1,12 @@
 """Requests a file, and wall time beside the official client, on a real DataMeta server.
 
-    python benchmarks/datameta.py                        # some minutes; penstock alone
-    python benchmarks/datameta.py --official PYTHON      # and datameta-client, installed for PYTHON
+    python benchmarks/datameta.py                        # 2 min
+    python benchmarks/datameta.py --official PYTHON      # datameta-client is installed for PYTHON
     python benchmarks/datameta.py --smoke
 
 The server is the one the tests start. datameta-client pins old versions of what others use, so it
-wants an environment of its own. It is called as its documentation shows: a file after the other.
+wants an environment of its own: else the first Python in the folders that PENSTOCK_PEERS names
+which has it. It is called as its documentation shows: a file after the other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 from harness import KIB, make_files, print_table
+from peers import python_with
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -86,14 +88,15 @@ def each_way(
         ("down", ("datameta:", f"{home / 'back'}/"), _OFFICIAL_DOWN, home / "official"),
     ):
         verified, requests, seconds = penstock(server, token, home, *locations)
-        official_s = "-"
+        official_s = ratio = "-"
         if official is not None and script is not None:
             began = time.perf_counter()
             command = [official, "-c", script, str(where), str(ids)]
             subprocess.run(
                 command, env={**os.environ, **theirs}, check=True, stdout=subprocess.DEVNULL
             )
-            official_s = f"{time.perf_counter() - began:.1f}"
+            their_s = time.perf_counter() - began
+            official_s, ratio = f"{their_s:.1f}", f"{seconds / their_s:.2f}"
         rows.append(
             (
                 f"{count} x 64 KiB {way}",
@@ -101,6 +104,7 @@ def each_way(
                 str(requests),
                 f"{requests / count:.3f}",
                 f"{seconds:.1f} / {official_s}",
+                ratio,
             )
         )
     return rows
@@ -110,14 +114,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--smoke", action="store_true", help="a tiny run, to see that it works")
     parser.add_argument("--official", metavar="PYTHON", help="one that has datameta-client")
+    parser.add_argument("--files", type=int, default=500)
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-benchmark-") as home:
         server = DataMetaServer().start()
         try:
-            rows = each_way(server, Path(home), 5 if wanted.smoke else 1000, wanted.official)
+            official = wanted.official or python_with("datameta_client")
+            rows = each_way(server, Path(home), 5 if wanted.smoke else wanted.files, official)
         finally:
             server.stop()
-    print_table(("penstock / official", "verified", "requests", "a file", "wall s"), rows)
+    print_table(("penstock / official", "verified", "requests", "a file", "wall s", "ratio"), rows)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from pathlib import Path
 
 from harness import MIB, print_table, resident
 
+# Where files lie that no disk should slow down, in folders of our own; None where there is no such.
+MEMORY = next((p for p in (Path("/dev/shm"),) if os.access(p, os.W_OK)), None)  # noqa: S108
 _LOOK_S = 0.005
 HEAD = ("client", "wall s", "CPU s", "peak MiB", "penstock's wall ÷", "penstock's CPU ÷")
 
@@ -58,6 +60,16 @@ def program(name: str) -> str | None:
     if found is None:
         print(f"{name} is not installed, left out", file=sys.stderr)
     return found
+
+
+def python_with(module: str) -> str | None:
+    """A Python that has a module, in the folders that PENSTOCK_PEERS names; None, said, if none."""
+    for folder in os.environ.get("PENSTOCK_PEERS", "").split(os.pathsep):
+        found = shutil.which("python", path=folder) if folder else None
+        if found and not subprocess.run([found, "-c", f"import {module}"], check=False).returncode:
+            return found
+    print(f"{module} is not installed, left out", file=sys.stderr)
+    return None
 
 
 def penstock(*arguments: str, **environ: str) -> Client:

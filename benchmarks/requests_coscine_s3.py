@@ -4,72 +4,18 @@
     python benchmarks/requests_coscine_s3.py --files 1000
     python benchmarks/requests_coscine_s3.py --smoke        # some seconds: only that it works
 
-The storage is moto's S3 server in this process, in Python and threaded: its time is what most of
-the time is, so the CPU seconds of penstock's own process are the ones to look at.
+The storage is a real S3 server (`s3_servers.py`), whose time is most of the wall clock, so the CPU
+seconds of penstock's own process are the ones to look at.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
-import logging
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import boto3
-from anyio.from_thread import start_blocking_portal
-from harness import KIB, MIB, Ran, World, make_files, print_table
-from moto.server import ThreadedMotoServer
-
-from penstock.simulators import Coscine, CoscineSettings, S3Place
-
-BUCKET = "benchmark"
-
-
-class Resource(World):
-    """An S3-backed resource, and a home for its clients."""
-
-    def __init__(self, sim: Coscine, home: Path) -> None:
-        self.coscine = sim
-        self.home = home
-        self.environ = self.kept(home) | {
-            "PENSTOCK_COSCINE_ENDPOINT": sim.endpoint,
-            "PENSTOCK_COSCINE_TOKEN": sim.token,
-        }
-        resource = sim.add_resource("in-s3", general_type="rdss3", reserved=1 << 50)
-        sim.at(resource).bucket = BUCKET
-        self.remote = f"coscine:{sim.project}/{resource}"
-
-    @property
-    def requests(self) -> int:
-        """API requests that counted, so far."""
-        return sum(each.counted for each in self.coscine.log)
-
-
-@contextlib.contextmanager
-def resource() -> Iterator[Resource]:
-    """The resource; everything goes at the end."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    names = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=endpoint, **names)
-    client.create_bucket(Bucket=BUCKET)
-    client.close()
-    settings = CoscineSettings(s3=S3Place(endpoint=endpoint, bucket=BUCKET))
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="penstock-benchmark-") as home,
-            start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(Coscine(settings)) as sim,
-        ):
-            yield Resource(sim, Path(home))
-    finally:
-        server.stop()
+from harness import KIB, MIB, Ran, make_files, print_table
+from s3_servers import resource
 
 
 def rows(count: int, size: int) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """How many API requests, how much time: penstock and the official client, in the same run.
 
-    python benchmarks/requests_seven_bridges.py            # some minutes
+    python benchmarks/requests_seven_bridges.py            # 3 min
     python benchmarks/requests_seven_bridges.py --smoke    # some seconds: only that it works
 
 Both move the same files, as processes of their own, in turns, the quota wide open, so that what is
@@ -31,7 +31,7 @@ class Case:
     size: int
 
 
-FULL = (Case("200 x 64 KiB", 200, 64 * KIB), Case("1 x 256 MiB", 1, 256 * MIB))
+FULL = (Case("500 x 64 KiB", 500, 64 * KIB), Case("1 x 1 GiB", 1, 1024 * MIB))
 SMOKE = (Case("5 x 1 KiB", 5, KIB), Case("1 x 70 MiB", 1, 70 * MIB))
 
 
@@ -132,7 +132,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description="penstock / official client; ratios below 1: less")
     parser.add_argument("--smoke", action="store_true", help="a tiny run, to see that it works")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each; medians are shown")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each; medians are shown")
     wanted = parser.parse_args()
     cases, rounds = (SMOKE, 1) if wanted.smoke else (FULL, wanted.rounds)
     head = ("penstock / official", "requests", "ratio", "wall s", "ratio", "CPU s", "ratio", "MiB")

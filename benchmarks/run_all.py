@@ -39,11 +39,15 @@ ALL = {
         "Downloads by plain URL, large and small, verified", "downloads.py", ("--rounds", "3")
     ),
     "link": Benchmark("Downloads over a long thin line", "link.py", ("--rounds", "2")),
-    "s3": Benchmark("To and from an S3 server", "s3.py", ("--rounds", "2", "--small", "200")),
+    "s3": Benchmark("To and from an S3 server", "s3.py", ("--rounds", "1")),
     "sevenbridges": Benchmark(
-        "Seven Bridges: requests, time and memory beside the official client",
+        "Seven Bridges, quota wide open: requests, time and memory beside the official client",
         "requests_seven_bridges.py",
-        ("--rounds", "1"),
+        ("--rounds", "2"),
+    ),
+    "quotas": Benchmark(
+        "Requests and hours of the platforms' own quotas beside the official clients",
+        "quota_hours.py",
     ),
     "datameta": Benchmark("DataMeta beside the official client", "datameta.py"),
     "start": Benchmark("How long the command takes to begin", "start.py"),

@@ -40,6 +40,16 @@ def test_requests_are_compared_with_the_official_client(tmp_path: Path) -> None:
     assert found["1 x 70 MiB down"] == "2 / 3"
 
 
+def test_quotas_are_spent_in_virtual_time(tmp_path: Path) -> None:
+    found = rows("quota_hours.py", tmp_path)
+    # 3 a file beside 4; a part for each GiB or so beside each 32 MiB; a page for 50 beside a file.
+    assert found["Seven Bridges, 20 x 1 MB up"][0] == "61 / 80"
+    planned = found["Seven Bridges, 1 x 100 GB up, planned"]
+    assert planned[0] == "129 / 5,964"
+    assert planned[2].endswith(" / 1,500")
+    assert found["Coscine, 20 x 1 MB down"][0] == "3 / 26"
+
+
 def test_every_measure_is_taken(tmp_path: Path) -> None:
     found = rows("measures.py", tmp_path)
     # Two listings (one finds the folder missing), the folder made, 3 a file.
