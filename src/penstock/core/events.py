@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from penstock.core.actionreport import ActionLine
 from penstock.core.report import Line
+from penstock.core.values import quick_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class RunStarted:
     destination: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Planned:
     """One more transfer is known. `size` is in bytes, None where the platform did not say."""
 
@@ -35,7 +36,7 @@ class PlanComplete:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class TransferStarted:
     """A worker took a transfer."""
 
@@ -44,7 +45,7 @@ class TransferStarted:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class BytesMoved:
     """File bytes passed; negative where what had moved must move again."""
 
@@ -52,7 +53,7 @@ class BytesMoved:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class TransferEnded:
     """A transfer ended, in whatever way."""
 

@@ -20,11 +20,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from penstock.core.errors import LocationError, ProfileError, redacted
+from penstock.core.values import quick_value
 
 # What a profile may be called; one letter is a Windows drive.
 PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]{2,64}")
@@ -36,7 +36,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Remote:
     """A place on a platform. `path` has no slash at either end; '' is all the token can see.
 
@@ -59,7 +59,7 @@ class Remote:
         return f"{self.profile}:{self.path if self.id is None else f'id={self.id}'}{slash}"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Local:
     """A local path, as written."""
 
@@ -76,7 +76,7 @@ class Local:
         return self.path
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Url:
     """One file by its URL. Its query may be a credential: only `str()` gives it."""
 

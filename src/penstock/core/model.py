@@ -1,8 +1,9 @@
 """The values everything speaks in: requests, answers, leases, files, parts, transfers.
 
-All are frozen and picklable, so that they can be compared, logged, replayed and sent to another
-process. Bodies are described (`FileSlice`), never held: a request can be sent again, and memory
-does not grow with a file. No behaviour beyond what follows from the fields belongs here.
+All are frozen (those that are made for every file, to the type checker alone: `core.values`) and
+picklable, so that they can be compared, logged, replayed and sent to another process. Bodies are
+described (`FileSlice`), never held: a request can be sent again, and memory does not grow with a
+file. No behaviour beyond what follows from the fields belongs here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import enum
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
+
+from penstock.core.values import quick_value
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -93,7 +96,7 @@ class Headers(Mapping[str, str]):
         return f"Headers({sorted(self._fields)})"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class FileSlice:
     """`length` bytes of the local file `path` from `offset` on."""
 
@@ -109,7 +112,7 @@ Rope: TypeAlias = tuple["bytes | FileSlice", ...]
 UNKNOWN_SIZE = -1
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Head:
     """What an answer's head must say before one byte of its body reaches the sink.
 
@@ -138,7 +141,7 @@ def validator_of(headers: Headers) -> str | None:
     return headers.get("etag") or headers.get("last-modified")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Request:
     """One HTTP request, described: what to send, what it costs, and what may be done with it."""
 
@@ -202,7 +205,7 @@ class Request:
         return f"<Request {self.method} {self._shown()} cost={self.cost} {self.rank.name}>"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Response:
     """An answer: its status, its head, and its body where it did not go to a sink.
 
@@ -224,7 +227,7 @@ class Response:
 Flow: TypeAlias = Generator[Request, Response, T]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Origin:
     """Where leases come from, and are renewed: a listing page, or a single file."""
 
@@ -233,7 +236,7 @@ class Origin:
     cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Lease:
     """A presigned URL, and when it ends by the server's clock. Lives in memory only."""
 
@@ -250,7 +253,7 @@ class Lease:
         return f"<Lease from {self.origin.kind} {self.origin.place} until {self.expires_at}>"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Place:
     """A folder on a platform: where files are listed and made.
 
@@ -263,7 +266,7 @@ class Place:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class RemoteFile:
     """A file as the platform describes it."""
 
@@ -312,7 +315,7 @@ class Page:
     left_out: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Part:
     """An independently retried byte range of a transfer, numbered from 1."""
 
@@ -321,7 +324,7 @@ class Part:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Receipt:
     """Proof that a part arrived: what was digested here, and the platform's word for it.
 
@@ -397,7 +400,7 @@ class Direction(enum.Enum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Identity:
     """What makes a transfer the same in every run. Tokens rotate, so none is part of it."""
 
@@ -408,7 +411,7 @@ class Identity:
     local_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Fingerprint:
     """What tells a changed source: local by size, mtime_ns and inode, remote by its id too."""
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from penstock.core.jsontext import names_written, quoted, written_or_null
 from penstock.core.lifecycle import State
+from penstock.core.values import quick_value
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Line:
     """How one transfer ended. `attempts` counts whole tries at the file; sizes are bytes."""
 

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from penstock.core.errors import TableError
+from penstock.core.values import quick_value
 
 # Hex digits in a digest, by the name a column or report has for it.
 # Source: RFC 1321, FIPS 180-4, FIPS 202, RFC 7693, the BLAKE3 specification (default length).
@@ -59,7 +60,7 @@ _BSD = re.compile(r"(\\?)([A-Za-z0-9/-]{2,12}) ?\((.+)\) ?= ?([0-9A-Fa-f]+)", re
 _NOT_TEXT = re.compile(r"idna|punycode|(raw.)?unicode.escape|undefined|utf.?7", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ManifestRow:
     """One file to move. Everything but `size` is the text of the table.
 
@@ -77,7 +78,7 @@ class ManifestRow:
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Place:
     """Where a fault is: what its message begins with."""
 
@@ -179,7 +180,7 @@ def _newlines_before(error: UnicodeError, chunk: bytes) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Record:
     """A row as it stands: its number, and the columns that are not empty, in order, with repeats.
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from penstock.core.lifecycle import State
 from penstock.core.model import Fingerprint, Identity, Place, RemoteFile
+from penstock.core.values import quick_value
 
 
 class Compare(enum.Enum):
@@ -40,7 +41,7 @@ class Choices:
     times: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class DownTransfer:
     """One remote file to one local path. `promised` are digests a manifest states."""
 
@@ -68,7 +69,7 @@ class DownTransfer:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class UpTransfer:
     """One local file to one remote name. `existing` is what a listing already holds under it."""
 
@@ -110,7 +111,7 @@ class UpTransfer:
 Transfer: TypeAlias = DownTransfer | UpTransfer
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Ended:
     """How a transfer ended, but for what it cost."""
 

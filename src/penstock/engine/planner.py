@@ -14,6 +14,7 @@ from penstock.core.lifecycle import State
 from penstock.core.locations import Remote, Url, escape
 from penstock.core.model import Found, Place
 from penstock.core.transfers import Transfer
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
 from penstock.engine.survey import (
@@ -21,7 +22,7 @@ from penstock.engine.survey import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Unmoved:
     """A file of the command that is not to move, and why."""
 

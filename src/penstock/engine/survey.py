@@ -26,6 +26,7 @@ from penstock.core.model import Fingerprint, Found, Place, RemoteFile, RemoteFol
 from penstock.core.names import is_part_file
 from penstock.core.seen import Seen
 from penstock.core.traits import Traits
+from penstock.core.values import quick_value
 from penstock.engine.exchange import Exchange
 from penstock.engine.files import fingerprint_of, hop, source_error
 from penstock.engine.groups import task_group
@@ -42,7 +43,7 @@ MOST_BARREN = 20
 FOLDERS_AT_ONCE = 4
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class LocalFile:
     """A local file below a root: its path, its name from the root on, and how it was found."""
 
