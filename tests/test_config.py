@@ -18,10 +18,12 @@ from penstock.config import (
     Token,
     TokenSource,
     check_endpoint,
+    check_url,
     load,
     state_dir,
 )
-from penstock.core.errors import PenstockError, ProfileError
+from penstock.core.errors import PenstockError, ProfileError, UsageError
+from penstock.core.locations import Url
 
 SECRET = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -650,3 +652,25 @@ def test_any_environment_gives_settings_or_a_sentence(environ: dict[str, str]) -
         if source.kind != "keyring":
             with contextlib.suppress(PenstockError):
                 source.read()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:80@elsewhere.example/f",
+        "http://127.0.0.1\\@elsewhere.example/f",
+        "http://localhost.example/f",
+        "http://elsewhere.example:80/127.0.0.1",
+        "HTTP://elsewhere.example",
+    ],
+)
+def test_plain_http_to_another_machine_is_refused_however_it_is_written(url: str) -> None:
+    with pytest.raises(UsageError, match="plain http to another machine"):
+        check_url(Url(url))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:80/f", "http://LOCALHOST?f", "https://h.example/"]
+)
+def test_plain_http_to_this_machine_and_tls_to_any_are_taken(url: str) -> None:
+    check_url(Url(url))

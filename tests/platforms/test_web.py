@@ -1,6 +1,8 @@
 """Plain URLs by scripted answers: what is asked, and what is taken from the head."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.core.errors import LocationError, Refused, UsageError
 from penstock.core.locations import Url
@@ -72,6 +74,21 @@ def test_the_query_is_in_no_id_container_or_repr() -> None:
 def test_a_url_without_a_name_gets_one() -> None:
     assert file_at("https://data.example/").name == "index.html"
     assert file_at("https://data.example/a/..%2F..%2Fx").name == "../../x"
+
+
+@given(
+    st.from_regex(r"https?://[A-Za-z0-9.-]{1,5}(:[0-9]{1,3})?", fullmatch=True),
+    st.sampled_from(["", "/"]),
+    st.text(
+        st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#?"), max_size=9
+    ),
+)
+def test_a_fragment_changes_nothing_of_what_a_url_names(origin: str, slash: str, path: str) -> None:
+    url = f"{origin}{slash}{path if slash else ''}"
+    plain, marked = file_at(url), file_at(f"{url}#fragment")
+    assert (plain.id, plain.name) == (marked.id, marked.name)
+    here, there = Web().place(url), Web().place(f"{url}#fragment")
+    assert (here.container, here.path) == (there.container, there.path)
 
 
 def test_redirects_lead_to_the_file_and_never_from_tls_to_none() -> None:

@@ -16,6 +16,8 @@ from penstock.core.errors import ProfileError, UsageError
 from penstock.core.locations import Url
 
 _UNREADABLE = re.compile("[\x00-\x20\x7f-\x9f\ud800-\udfff\\\\]")
+# A URL's host where nothing can stand before it.
+_HOST_OF_HTTP = re.compile(r"[Hh][Tt][Tt][Pp]://([A-Za-z0-9.-]+)(?::[0-9]+)?(?=[/?#]|\Z)")
 _VERSIONED = re.compile(r"/v[0-9]+\Z")
 
 # What the API root of each platform ends in; DataMeta's may be found from the server's root.
@@ -61,6 +63,11 @@ def check_endpoint(text: str, *, platform: str, insecure: bool, where: str) -> s
 
 def check_url(location: Url) -> None:
     """Nothing, or `UsageError` for plain http to another machine: it proves nothing of itself."""
+    if location.url.startswith("https://"):
+        return
+    usual = _HOST_OF_HTTP.match(location.url)
+    if usual is not None and is_loopback(usual[1]):
+        return
     parts = urlsplit(location.url)
     if parts.scheme.lower() == "http" and not is_loopback(parts.hostname or ""):
         raise UsageError(f"{location.redacted} is plain http to another machine; write https")

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from penstock.core.jsontext import names_written, quoted, written_or_null
-from penstock.core.lifecycle import State
 from penstock.core.values import quick_value
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -114,10 +113,19 @@ class Summary:
 
     def add(self, line: Line) -> None:
         """The line counts."""
-        name = State(line.status).value
-        setattr(self, name, getattr(self, name) + 1)
-        if line.status in {"verified", "unverified"}:
-            self.bytes += line.size or 0
+        match line.status:
+            case "verified":
+                self.verified += 1
+                self.bytes += line.size or 0
+            case "skipped":
+                self.skipped += 1
+            case "failed":
+                self.failed += 1
+            case "unverified":
+                self.unverified += 1
+                self.bytes += line.size or 0
+            case status:
+                raise ValueError(f"no transfer ends as {status!r}")
 
     def json(self) -> str:
         """The summary as one JSON object."""

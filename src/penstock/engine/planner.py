@@ -54,7 +54,7 @@ class Selecting:
 
 def join(*parts: str) -> str:
     """The parts that are not empty, as one path."""
-    return "/".join(part for part in parts if part)
+    return "/".join(filter(None, parts))
 
 
 class Planner:
@@ -76,10 +76,13 @@ class Planner:
         self._clock = clock
         self._deliver = deliver
         self._escapes_names = exchange.platform.traits.escapes_names
+        self._takes_all = not selecting.selection.rules and not selecting.min_age_s
         self._written: dict[str, str] = {}
 
     def _left_out(self, relative: str, changed_at: Callable[[], float | None]) -> str | None:
         """Why a file is not meant; None where it is."""
+        if self._takes_all:
+            return None
         if not self._selecting.selection.takes(relative):
             return "excluded"
         young = self._selecting.min_age_s

@@ -28,6 +28,7 @@ from penstock.core.names import encode, to_local
 from penstock.core.tables import ManifestRow
 from penstock.core.times import when
 from penstock.core.transfers import DownTransfer
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.digests import can_digest
 from penstock.engine.exchange import Exchange
@@ -80,8 +81,9 @@ class DownloadPlanner(Planner):
                 (name,) = to_local([found.file.name])
                 path = target / name if is_folder else target
                 shown = shown_as(source)
-                above = Place(place.container, place.path.rpartition("/")[0])
-                planned = self._one(found.file, above, (), shown, path, found.file.name, None)
+                above = place.path.rpartition("/")[0]
+                remote = Place(place.container, join(above, found.file.name))
+                planned = self._one(found.file, remote, shown, str(path), found.file.name, None)
                 await self._deliver([planned])
                 continue
             if await hop(target.is_file):
@@ -114,12 +116,15 @@ class DownloadPlanner(Planner):
 
         async def deliver(folders: tuple[str, ...], files: list[RemoteFile]) -> None:
             where = str(base.joinpath(*to_local(folders))).rstrip("/")
+            inside = join(*folders)
+            above = join(place.path, inside)
             planned = []
             for file in files:
-                relative = join(*folders, file.name)
+                relative = join(inside, file.name)
                 path = f"{where}/{encode(file.name)}"
                 shown = f"{root}/{self._named(relative)}"
-                planned.append(self._one(file, place, folders, shown, path, relative, None))
+                remote = Place(place.container, join(above, file.name))
+                planned.append(self._one(file, remote, shown, path, relative, None))
             await self._deliver(planned)
 
         await self._walk(place, deliver)
@@ -192,38 +197,52 @@ class DownloadPlanner(Planner):
         still the same.
         """
         for first in range(0, len(rows), BATCH):
-            looked: dict[int, Planned] = {}
+            looked = [self._plan_url(url, row, target) for url, row in rows[first : first + BATCH]]
+            asked = [number for number, one in enumerate(looked) if isinstance(one, _Asked)]
 
-            async def look(numbered: tuple[int, tuple[Url, ManifestRow]]) -> None:
-                number, (url, row) = numbered
-                looked[number] = await self._plan_url(url, row, target)  # noqa: B023 - awaited here
+            async def look(number: int) -> None:
+                one = looked[number]  # noqa: B023 - awaited here
+                assert isinstance(one, _Asked)
+                looked[number] = await self._look_at(one, target)  # noqa: B023 - as above
 
-            await each(enumerate(rows[first : first + BATCH]), look, at_once=_URLS_AT_ONCE)
-            await self._deliver([looked[number] for number in sorted(looked)])
+            if asked:
+                await each(asked, look, at_once=_URLS_AT_ONCE)
+            await self._deliver([one for one in looked if not isinstance(one, _Asked)])
 
-    async def _plan_url(self, url: Url, row: ManifestRow, target: Path) -> Planned:
+    def _plan_url(self, url: Url, row: ManifestRow, target: Path) -> Planned | _Asked:
+        """What a row says by itself, or what is to be asked for it."""
         from penstock.platforms.web import file_at  # noqa: PLC0415 - a platform of its own
 
-        shown = url.redacted
-        place = self._exchange.platform.place(url.url)
         named = file_at(url.url)
-        file: RemoteFile | None = named
+        place = self._exchange.platform.place(url.url)
         try:
             path = _below_target(row, target, named)
             check_url(url)
-            if not any(can_digest(name) for name in row.digests):
-                file = (await self._surveyor.find(place)).file
+        except (UsageError, NameRefused) as error:
+            return _not_taken(url, named, target, error)
+        if not any(map(can_digest, row.digests)):
+            return _Asked(url, row, place, named, path)
+        return self._of_url(url, row, place, named, path)
+
+    async def _look_at(self, asked: _Asked, target: Path) -> Planned:
+        """What the server of a row's URL says of it."""
+        try:
+            file = (await self._surveyor.find(asked.place)).file
         except PenstockError as error:
             if error.effect is Effect.STOP_RUN and not isinstance(error, UsageError):
                 raise
-            return Unmoved(
-                shown, str(target / to_local([named.name])[0]), State.FAILED, error=error
-            )
+            return _not_taken(asked.url, asked.named, target, error)
         if file is None:
-            missing = SourceMissing(f"{shown} is not there")
-            return Unmoved(shown, str(path), State.FAILED, error=missing)
-        above = Place(place.container, place.path.rpartition("/")[0])
-        return self._one(file, above, (), shown, path, file.name, row)
+            missing = SourceMissing(f"{asked.url.redacted} is not there")
+            return Unmoved(asked.url.redacted, asked.path, State.FAILED, error=missing)
+        return self._of_url(asked.url, asked.row, asked.place, file, asked.path)
+
+    def _of_url(
+        self, url: Url, row: ManifestRow, place: Place, file: RemoteFile, path: str
+    ) -> Planned:
+        above = place.path.rpartition("/")[0]
+        remote = Place(place.container, join(above, file.name))
+        return self._one(file, remote, url.redacted, path, file.name, row)
 
     async def _plan_ids(self, by_id: dict[str, list[ManifestRow]], target: Path) -> None:
         platform, ids = self._exchange.platform, list(by_id)
@@ -262,6 +281,7 @@ class DownloadPlanner(Planner):
     ) -> None:
         planned: list[Planned] = []
         above = f"{str(root).rstrip('/')}/" if root is not None else ""
+        inside = join(place.path, *folders)
         for row in rows:
             relative = self._named(row.source.removeprefix("./"))
             shown = above + relative if above else row.source
@@ -274,45 +294,53 @@ class DownloadPlanner(Planner):
                 missing = SourceMissing(f"{row.source} is not on {self._profile}")
                 planned.append(Unmoved(shown, str(path), State.FAILED, error=missing))
                 continue
-            planned.append(self._one(file, place, folders, shown, path, row.source, row))
+            remote = Place(place.container, join(inside, file.name))
+            planned.append(self._one(file, remote, shown, path, row.source, row))
         await self._deliver(planned)
 
     def _one(
         self,
         file: RemoteFile,
-        place: Place,
-        folders: tuple[str, ...],
+        remote: Place,
         shown: str,
-        path: Path | str,
+        path: str,
         relative: str,
         row: ManifestRow | None,
     ) -> Planned:
         why = self._left_out(relative, lambda: when(file.modified))
         if why is not None:
-            return Unmoved(shown, str(path), State.SKIPPED, why, size=file.size)
-        return DownTransfer(
-            Identity(
-                Direction.DOWN,
-                self._exchange.platform.endpoint,
-                place.container,
-                join(place.path, *folders, file.name),
-                str(path),
-            ),
-            shown,
-            file,
-            str(path),
-            promised=dict(row.digests) if row else {},
-            promised_size=row.size if row else None,
-        )
+            return Unmoved(shown, path, State.SKIPPED, why, size=file.size)
+        endpoint = self._exchange.platform.endpoint
+        identity = Identity(Direction.DOWN, endpoint, remote.container, remote.path, path)
+        if row is None:
+            return DownTransfer(identity, shown, file, path)
+        return DownTransfer(identity, shown, file, path, row.digests, row.size)
+
+
+@quick_value(frozen=True, slots=True)
+class _Asked:
+    """A row whose server has to be asked: where, what the URL names, and where that goes."""
+
+    url: Url
+    row: ManifestRow
+    place: Place
+    named: RemoteFile
+    path: str
+
+
+def _not_taken(url: Url, named: RemoteFile, target: Path, error: PenstockError) -> Unmoved:
+    path = target / to_local([named.name])[0]
+    return Unmoved(url.redacted, str(path), State.FAILED, error=error)
 
 
 def _below_target(row: ManifestRow, target: Path, file: RemoteFile | None) -> str:
     """Where a row's file goes: below the target, whatever the manifest says."""
-    wanted = row.destination or ""
+    wanted, base = row.destination or "", os.fspath(target)
     if not wanted or wanted.endswith("/"):
         last = file.name if file is not None else row.source.rpartition("/")[2]
-        wanted += to_local([last])[0]
-    base = os.fspath(target)
+        if not wanted:
+            return f"{base.rstrip(os.sep)}{os.sep}{encode(last)}"
+        wanted += encode(last)
     path = os.path.normpath(os.path.join(base, wanted))  # noqa: PTH118 - speed
     if not path.startswith(base.rstrip(os.sep) + os.sep) or path == base:
         raise NameRefused(f"the destination {row.destination} is not below {target}")

@@ -16,6 +16,8 @@ from penstock.core.errors import RunStopped, UsageError
 
 # Runs whose lines are kept.
 KEPT = 20
+# Bytes of lines that are written at once.
+_BUFFER = 1 << 18
 
 
 class ReportLine(Protocol):
@@ -50,7 +52,7 @@ class ReportWriter:
                     0o600 if target is self.path else 0o666,
                 )
                 self._files.append(
-                    os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape")
+                    os.fdopen(descriptor, "w", _BUFFER, encoding="utf-8", errors="surrogateescape")
                 )
             except OSError as error:
                 self.give_up()
@@ -70,7 +72,7 @@ class ReportWriter:
         """One line more. Raises, once, what stops a run whose report cannot be written on."""
         text = line.json() + "\n"
         for file, target in zip(self._files, self._targets, strict=False):
-            if target in self._lost:
+            if self._lost and target in self._lost:
                 continue
             try:
                 file.write(text)

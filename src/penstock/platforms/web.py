@@ -16,6 +16,7 @@ Sources: RFC 9110 (HEAD 9.3.2, Range 14, validators 8.8, conditional requests 13
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -71,6 +72,8 @@ _NO_HEAD = frozenset((400, 401, 403, 405, 406, 500, 501))
 _MISSING = frozenset((404, 410))
 # A name for what has none. A choice.
 _NAMELESS = "index.html"
+# A URL of which nothing is hidden and nothing encoded: its origin, and its path.
+_PLAIN = re.compile(r"(https?://[A-Za-z0-9.-]+(?::[0-9]+)?)(/[!$&-;=@-\[\]-~]*)?")
 
 
 @all_begin_again
@@ -113,6 +116,9 @@ class Web(DownloadOnly):
 
         Raises `LocationError` for what is no URL.
         """
+        plain = _PLAIN.fullmatch(path)
+        if plain is not None:
+            return Place(plain[1], (plain[2] or "").strip("/"), path)
         try:
             parts = urlsplit(path)
         except ValueError:
@@ -223,6 +229,10 @@ def file_at(url: str) -> RemoteFile:
 
     Its name is the path's last segment, percent-decoded.
     """
+    plain = _PLAIN.fullmatch(url)
+    if plain is not None:
+        name = (plain[2] or "").rpartition("/")[2] or _NAMELESS
+        return RemoteFile(url, name, None, lease=Lease(url, Origin("url", url)))
     parts = urlsplit(url)
     shown = redacted(url).removesuffix("?…") + _mark(parts.query)
     name = unquote(parts.path.rpartition("/")[2]) or _NAMELESS
