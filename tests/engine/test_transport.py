@@ -385,6 +385,22 @@ async def test_each_send_leaves_once_on_new_and_on_kept_connections(raw: Raw) ->
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("size", [10, 64 * 1024, 3 * MIB])
+async def test_one_connection_carries_one_upload_after_another(
+    raw: Raw, tmp_path: Path, size: int
+) -> None:
+    """aiohttp closes one whose body's writer still waits for anything when the answer is there."""
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    server = await raw(answer(200))
+    async with Transport() as transport:
+        for _ in range(5):
+            request = Request("PUT", server.url, body=(FileSlice(str(source), 0, size),))
+            assert (await transport.send(request)).sent == size
+    assert [asked.body for asked in server.asked] == [source.read_bytes()] * 5
+    assert server.connections == 1
+
+
 async def test_a_certificate_nobody_signed_means_that_nothing_was_sent(
     raw: Raw, certificate: ssl.SSLContext
 ) -> None:

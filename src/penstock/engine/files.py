@@ -221,26 +221,34 @@ async def reading(
     def open_it() -> None:
         held.append(open_file(source.path))
 
+    def close() -> None:
+        while held:
+            os.close(held.pop())
+
     try:
         await hop(open_it)
     except OSError as error:
         raise source_error(error, source.path) from error
     except BaseException:
         if held:
-            await hop(os.close, held[0])
+            await hop(close)
         raise
-    descriptor = held[0]
     loop, ahead = asyncio.get_running_loop(), list[asyncio.Future[bytes]]()
+    end = source.offset + source.length
 
     def read(offset: int, length: int) -> bytes:
-        data = os.pread(descriptor, length, offset)
+        data = os.pread(held[0], length, offset)
         digests.update(data)
         if beside is not None:
             beside(offset, data)
+        if offset + len(data) >= end:
+            # Here, and not when all was sent: whoever still waits for a thread when the answer
+            # comes is cancelled by aiohttp, and its connection closed.
+            close()
         return data
 
     async def pieces() -> AsyncIterator[bytes]:
-        offset, end = source.offset, source.offset + source.length
+        offset = source.offset
 
         def begin() -> None:
             if offset < end:
@@ -269,7 +277,8 @@ async def reading(
                 with anyio.CancelScope(shield=True), contextlib.suppress(OSError):
                     await settled(ahead[0])
         finally:
-            await hop(os.close, descriptor)
+            if held:
+                await hop(close)
 
 
 @contextlib.contextmanager
