@@ -30,7 +30,8 @@ from penstock.core.errors import (
 from penstock.core.model import MIB, FileSlice
 from penstock.engine import files
 from penstock.engine.digests import Digests
-from penstock.engine.files import SliceWriter, hop, reading
+from penstock.engine.files import SliceWriter, hop
+from penstock.engine.reading import reading
 from penstock.simulators import SevenBridges, SevenBridgesSettings
 
 

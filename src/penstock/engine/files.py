@@ -18,8 +18,7 @@ import fcntl
 import functools
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 
@@ -204,81 +203,6 @@ class SliceWriter:
     def hex(self) -> dict[str, str]:
         """The digests of what was written."""
         return self.digests.hex()
-
-
-@asynccontextmanager
-async def reading(
-    source: FileSlice, digests: Digests, beside: Beside | None = None
-) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The slice's bytes in pieces of a megabyte, digested on the way; `beside` sees them too.
-
-    The next piece is read and digested while one is being sent.
-
-    Raises `SourceChanged` where the file ends before the slice does.
-    """
-    held: list[int] = []
-
-    def open_it() -> None:
-        held.append(open_file(source.path))
-
-    def close() -> None:
-        while held:
-            os.close(held.pop())
-
-    try:
-        await hop(open_it)
-    except OSError as error:
-        raise source_error(error, source.path) from error
-    except BaseException:
-        if held:
-            await hop(close)
-        raise
-    loop, ahead = asyncio.get_running_loop(), list[asyncio.Future[bytes]]()
-    end = source.offset + source.length
-
-    def read(offset: int, length: int) -> bytes:
-        data = os.pread(held[0], length, offset)
-        digests.update(data)
-        if beside is not None:
-            beside(offset, data)
-        if offset + len(data) >= end:
-            # Here, and not when all was sent: whoever still waits for a thread when the answer
-            # comes is cancelled by aiohttp, and its connection closed.
-            close()
-        return data
-
-    async def pieces() -> AsyncIterator[bytes]:
-        offset = source.offset
-
-        def begin() -> None:
-            if offset < end:
-                length = min(READ_SIZE, end - offset)
-                ahead.append(loop.run_in_executor(None, read, offset, length))
-
-        begin()
-        while offset < end:
-            try:
-                data = await settled(ahead[0])
-            except OSError as error:
-                raise source_error(error, source.path) from error
-            if not data:
-                raise SourceChanged(f"{source.path} became shorter while it was being sent")
-            ahead.clear()
-            offset += len(data)
-            begin()
-            yield data
-
-    try:
-        yield pieces()
-    finally:
-        try:
-            if ahead:
-                # Nobody asks for it any more, but its thread reads from the descriptor.
-                with anyio.CancelScope(shield=True), contextlib.suppress(OSError):
-                    await settled(ahead[0])
-        finally:
-            if held:
-                await hop(close)
 
 
 @contextlib.contextmanager

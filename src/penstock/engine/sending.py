@@ -11,8 +11,9 @@ from aiohttp.abc import AbstractStreamWriter
 from penstock.core.errors import PenstockError
 from penstock.core.model import FileSlice, Request
 from penstock.engine.digests import Digests
-from penstock.engine.files import Beside, reading
+from penstock.engine.files import Beside
 from penstock.engine.pacing import Pacer
+from penstock.engine.reading import reading
 from penstock.engine.stalling import Stride
 
 

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from penstock.core.errors import AnswerUnusable, UsageError
 from penstock.core.model import MIB, FileSlice, Request
 from penstock.engine.digests import Digests
-from penstock.engine.files import digest_slice, hop, reading, source_error
+from penstock.engine.files import digest_slice, hop, source_error
+from penstock.engine.reading import reading
 from penstock.platforms.handing import Key
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
