@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, overload
 
 from penstock.core.values import quick_value
 
@@ -81,6 +81,20 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields
+
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+
+    @overload
+    def get(self, key: str, /, default: str | T) -> str | T: ...
+
+    def get(self, key: str, /, default: str | T | None = None) -> str | T | None:
+        """The field's value, or `default`."""
+        # Not `Mapping`'s: it raises and catches for each field that is not there.
+        return self._fields.get(key.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)

@@ -8,11 +8,11 @@ What follows from a word does not belong here (see `quota`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeAlias
 
+from penstock.core.times import http_date
 from penstock.core.window import ns
 
 # A reset further away than the window, by more than rounding and a slow answer explain, is about
@@ -61,17 +61,13 @@ def read_headers(
     Source: RFC 9110 10.2.3 (Retry-After) and 5.6.7 (dates); draft-ietf-httpapi-ratelimit-headers
     -02 to -10; docs.sevenbridges.com/docs/api-rate-limit (X-RateLimit-Reset is epoch seconds).
     """
-    date = _http_date(headers.get("date", ""))
+    date = http_date(headers.get("date", ""))
     server_now = wall_at if date is None else date
     retry_after = _retry_after(headers.get("retry-after", ""), server_now)
-    words = (
-        _structured(headers, window_s),
-        *(
-            _triple(headers, prefix, quota, window_s, server_now, refused=refused)
-            for prefix in ("ratelimit-", "x-ratelimit-", "x-rate-limit-")
-        ),
-    )
-    for limit, remaining, reset_in_s in filter(None, words):
+    for word in _words(headers, quota, window_s, server_now, refused=refused):
+        if word is None:
+            continue
+        limit, remaining, reset_in_s = word
         if not -_RESET_SLACK_S < reset_in_s <= window_s + _RESET_SLACK_S:
             continue
         reset_in = ns(max(0.0, reset_in_s))
@@ -79,29 +75,36 @@ def read_headers(
     return Word(retry_after_ns=retry_after)
 
 
+def _words(
+    headers: Mapping[str, str], quota: int, window_s: float, server_now: float, *, refused: bool
+) -> Iterator[_Triple | None]:
+    """What each family of fields says, the most precise first."""
+    yield _structured(headers, window_s)
+    for prefix in ("ratelimit-", "x-ratelimit-", "x-rate-limit-"):
+        # Every answer is read, and most name one family, or none.
+        if refused or f"{prefix}limit" in headers:
+            yield _triple(headers, prefix, quota, window_s, server_now, refused=refused)
+
+
 def _retry_after(text: str, server_now: float) -> int | None:
-    date = _http_date(text)
+    date = http_date(text)
     seconds = _number(text) if date is None else max(0.0, date - server_now)
     if seconds is None or seconds < 0:
         return None
     return ns(min(seconds, _LONGEST_RETRY_AFTER_S))
 
 
+# A quota policy may follow the number ('100, 100;w=60').
+# Source: draft-ietf-httpapi-ratelimit-headers-03, 2.1.
+_NUMBER = re.compile(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:[,;]|$)")
+_MOST_DIGITS = 20
+
+
 def _number(text: str) -> float | None:
-    # A quota policy may follow the number ('100, 100;w=60').
-    # Source: draft-ietf-httpapi-ratelimit-headers-03, 2.1.
-    match = re.match(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:[,;]|$)", text)
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return float(text)
+    match = _NUMBER.match(text)
     return float(match[1]) if match else None
-
-
-def _http_date(text: str) -> float | None:
-    if not re.match(r"\s*[A-Za-z]{3,9},? ", text):
-        return None
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def _triple(
@@ -136,6 +139,8 @@ def _is_elsewhere(policies: str, window_s: float) -> bool:
     that number, it is one of them, else any of them.
     Source: draft-ietf-httpapi-ratelimit-headers-03, 2.1 and 3.1.
     """
+    if ";" not in policies:
+        return False
     windows: dict[float | None, list[float]] = {}
     for policy in policies.split(","):
         if (found := re.search(r";\s*w\s*=\s*\"?(\d{1,10})", policy)) is not None:
@@ -150,10 +155,10 @@ def _reset_in(text: str, server_now: float, window_s: float, *, ours: bool) -> f
     A moment in whole seconds is truncated: one second is added. Milliseconds until the reset are
     believed only where the limit is `ours`, for they look like the seconds of a longer window.
     """
-    date = _http_date(text)
+    date = None if text.isdecimal() else http_date(text)
     if date is not None:
         return date + 1 - server_now
-    if re.match(r"\d{4}-?\d\d-?\d\d[T ]", text):
+    if not text.isdecimal() and re.match(r"\d{4}-?\d\d-?\d\d[T ]", text):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -27,6 +29,25 @@ def url_expires_at(url: str) -> float | None:
             return start.timestamp() + int(lasts)
     plain = query.get("expires", "")
     return float(plain) if re.fullmatch("[0-9]{1,12}", plain) else None
+
+
+# "Sun, 06 Nov 1994 08:49:37 GMT", its two older forms, and what clients have been seen to send.
+_BEGINS_AS_A_DATE = re.compile(r"\s*[A-Za-z]{3,9},? ")
+
+
+@lru_cache(maxsize=64)
+def http_date(text: str) -> float | None:
+    """A date of a header field as epoch seconds; None where it is none.
+
+    All answers of a second carry the same. Source: RFC 9110, section 5.6.7.
+    """
+    if not _BEGINS_AS_A_DATE.match(text):
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def when(value: object) -> float | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import anyio
@@ -32,6 +31,7 @@ from penstock.core.errors import (
 )
 from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
 from penstock.core.retry import Verdict, decide
+from penstock.core.times import http_date
 from penstock.engine import moments
 from penstock.engine.admission import Slot
 from penstock.engine.clock import Clock
@@ -452,9 +452,8 @@ class Exchange:
         `Date` is cut to whole seconds and old by the time it is read, so the largest difference
         seen is the nearest to the truth.
         """
-        try:
-            said = parsedate_to_datetime(headers["date"]).timestamp()
-        except (KeyError, ValueError, TypeError, OverflowError):
+        said = http_date(headers.get("date", ""))
+        if said is None:
             return
         ahead_s = said - self._clock.now_s()
         if self._server_ahead_s is None or ahead_s > self._server_ahead_s:
