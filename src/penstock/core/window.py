@@ -126,6 +126,11 @@ class Window:
         if until_ns > self._now_ns + self._window_ns:
             heapq.heappush(self._late, until_ns)
 
+    def hold_all(self, held: Iterable[tuple[int, int]]) -> None:
+        """Keep each slot until its moment, as `hold` does."""
+        for number, until_ns in held:
+            self.hold(number, until_ns)
+
     def next_free_at(self, now_ns: int) -> int | None:
         """When a slot that is held becomes free; None where none is held."""
         self._advance(now_ns)

@@ -28,8 +28,8 @@ class Coming:
     def __init__(self, request: Request, progress: Callable[[int], None]) -> None:
         self.whole = request
         self._progress = progress
-        named = any(name.lower() == "range" for name, _ in request.headers)
-        ranged = named and request.sink is not None and request.head is not None
+        ranged = request.sink is not None and request.head is not None
+        ranged = ranged and any(name.lower() == "range" for name, _ in request.headers)
         self.landed = Landed() if ranged else None
         self._before = 0
 

@@ -29,7 +29,7 @@ from penstock.core.errors import (
     TokenRefused,
     Untrusted,
 )
-from penstock.core.model import NO_AUTH, AuthKind, Flow, Headers, Request, Response
+from penstock.core.model import AuthKind, Flow, Headers, Request, Response
 from penstock.core.retry import Verdict, decide
 from penstock.core.times import http_date
 from penstock.engine import moments
@@ -103,6 +103,52 @@ class Credentials:
             return None
         self.token = other
         return other
+
+
+class _Passing:
+    """File bytes that pass with one send, either way: counted, told, and taken back if in vain."""
+
+    __slots__ = ("_fetches", "_passed", "_progress", "beside", "body", "coming")
+
+    def __init__(
+        self,
+        request: Request,
+        coming: Coming,
+        body: Body,
+        progress: Progress,
+        beside: Beside | None,
+    ) -> None:
+        self._fetches = request.fetches
+        self._passed = 0
+        self._progress = progress
+        self.beside = beside
+        self.body = body
+        self.coming = coming
+
+    def moved(self, size: int) -> None:
+        """So many bytes passed."""
+        self._passed += size
+        self._progress(size)
+        self.body.moved(size)
+
+    def broke(self, *, lost: bool) -> None:
+        """What moved and is not kept does not count: it will move again, or never."""
+        if lost:
+            self.body.lost()
+        self.take_back(self.coming.gained)
+
+    def take_back(self, kept: int = 0) -> None:
+        """What moved is told to move again, but for what is kept."""
+        if self._passed != kept:
+            self._progress(kept - self._passed)
+
+    def add_to(self, *sums: Tally) -> None:
+        """What moved is part of these sums, whatever came of it."""
+        for tally in sums:
+            if self._fetches:
+                tally.bytes_received += self._passed
+            else:
+                tally.bytes_sent += self._passed
 
 
 class Exchange:
@@ -268,6 +314,8 @@ class Exchange:
     ) -> Response:
         """An accepted answer, from a host that is not closed."""
         where = origin(coming.whole.url)
+        if not self._outages.is_closed(where):
+            return await self._send(coming, tally, progress, beside)
         probing = await self._outages.passed(where)
         try:
             return await self._send(coming, tally, progress, beside)
@@ -298,153 +346,131 @@ class Exchange:
     async def _send(
         self, coming: Coming, tally: Tally, progress: Progress, beside: Beside | None
     ) -> Response:
-        """An accepted answer to one send, admitted and signed; everything else is raised."""
-        request = coming.rest()
-        if not request.carries_body:
-            return await self._admitted(request, coming, None, tally, progress, beside)
-        async with self.permits.body(comes=request.sink is not None) as body:
-            return await self._admitted(request, coming, body, tally, progress, beside)
-
-    async def _admitted(
-        self,
-        request: Request,
-        coming: Coming,
-        body: Body | None,
-        tally: Tally,
-        progress: Progress,
-        beside: Beside | None,
-    ) -> Response:
-        """An accepted answer to a request that has its permit; it takes its slot, if it needs one.
+        """An accepted answer to one send, admitted and signed; everything else is raised.
 
         What costs no slot is no business of the limiter's.
         """
-        if not request.cost:
-            return await self._signed(request, coming, body, None, tally, progress, beside)
-        with await self.limiter.admit(request.rank) as slot:
-            return await self._signed(request, coming, body, slot, tally, progress, beside)
+        request = coming.rest()
+        if not request.carries_body:
+            if not request.cost:
+                return await self._signed(request, None, tally)
+            with await self.limiter.admit(request.rank) as slot:
+                return await self._signed(request, slot, tally)
+        async with self.permits.body(comes=request.sink is not None) as body:
+            passing = _Passing(request, coming, body, progress, beside)
+            try:
+                if not request.cost:
+                    return await self._signed(request, None, tally, passing)
+                with await self.limiter.admit(request.rank) as slot:
+                    return await self._signed(request, slot, tally, passing)
+            finally:
+                passing.add_to(tally, self.total)
 
     async def _signed(
         self,
         request: Request,
-        coming: Coming,
-        body: Body | None,
         slot: Slot | None,
         tally: Tally,
-        progress: Progress,
-        beside: Beside | None,
+        passing: _Passing | None = None,
     ) -> Response:
         """An accepted answer to a request that may leave now."""
         token = self._credentials.token
-        signed = await self._sign(request, token)
+        self._check_host(request)
+        kind = request.auth.kind
+        if kind is AuthKind.NONE:
+            signed: tuple[tuple[str, str], ...] = ()
+        elif kind is AuthKind.SIGV4:
+            signed = await self._keys.sign(request)
+        else:
+            signed = self.platform.sign(token.reveal())
+        total = self.total
 
         def leave() -> None:
             if slot is not None:
                 slot.sent()
-            self._count(request, tally)
-
-        moved = Tally()
-
-        def moving(size: int) -> None:
-            if request.fetches:
-                moved.bytes_received += size
+            if request.cost:
+                tally.api_requests += 1
+                total.api_requests += 1
             else:
-                moved.bytes_sent += size
-            progress(size)
-            if body is not None:
-                body.moved(size)
+                tally.storage_requests += 1
+                total.storage_requests += 1
 
         shown = request.shown
         moments.reached(moments.ASKING, shown)
         try:
-            response = await self._transport.send(
-                request,
-                signed=signed,
-                on_leave=leave,
-                progress=moving,
-                beside=beside,
-                landed=coming.landed,
-            )
-        except AnswerLost:
-            if body is not None:
-                body.lost()
-            if slot is not None:
-                slot.lost(unanswered=True, body=request.carries_body)
-            _take_back(moved, progress, coming.gained)
+            if passing is None:
+                response = await self._transport.send(request, signed=signed, on_leave=leave)
+            else:
+                response = await self._transport.send(
+                    request,
+                    signed=signed,
+                    on_leave=leave,
+                    progress=passing.moved,
+                    beside=passing.beside,
+                    landed=passing.coming.landed,
+                )
+        except BaseException as error:
+            if isinstance(error, AnswerLost) and slot is not None:
+                slot.lost(unanswered=True, body=passing is not None)
+            if passing is not None:
+                passing.broke(lost=isinstance(error, AnswerLost))
             raise
-        except BaseException:
-            # What moved and is not kept does not count: it will move again, or never.
-            _take_back(moved, progress, coming.gained)
-            raise
-        finally:
-            for sums in (tally, self.total):
-                sums.bytes_sent += moved.bytes_sent
-                sums.bytes_received += moved.bytes_received
         moments.reached(moments.ANSWERED, shown, response.status)
-        if body is not None and response.status in _TOO_MUCH:
-            body.lost()
-        return await self._judge(request, response, slot, token, moved, progress)
+        if passing is not None and response.status in _TOO_MUCH:
+            passing.body.lost()
+        if response.status not in request.accept:
+            raise await self._refused(request, response, slot, token, passing)
+        self._outages.answered(origin(request.url))
+        if slot is not None:
+            slot.answered(response.status, response.headers, keyed=kind is AuthKind.PLATFORM)
+            self._learn_time(response.headers)
+        return response
 
-    async def _judge(
+    async def _refused(
         self,
         request: Request,
         response: Response,
         slot: Slot | None,
         token: Token,
-        moved: Tally,
-        progress: Progress,
-    ) -> Response:
-        """The answer where it is accepted; else what it means, raised."""
-        accepted = response.status in request.accept
-        error = None if accepted else self.platform.refusal(request, response)
-        if not (isinstance(error, Refused) and error.outage):
+        passing: _Passing | None,
+    ) -> PenstockError:
+        """What an answer means that is not accepted."""
+        error = self.platform.refusal(request, response)
+        refused = error if isinstance(error, Refused) else None
+        if refused is None or not refused.outage:
             self._outages.answered(origin(request.url))
-        unauthorised = request.auth.kind is AuthKind.PLATFORM and response.status == _UNAUTHORISED
-        other = await self._credentials.other_than(token) if unauthorised and error else None
+        keyed = request.auth.kind is AuthKind.PLATFORM
+        unauthorised = keyed and response.status == _UNAUTHORISED
+        other = await self._credentials.other_than(token) if unauthorised else None
         if slot is not None:
-            refused = error if isinstance(error, Refused) else None
             slot.answered(
                 response.status,
                 response.headers,
                 quota_refused=refused is not None and refused.quota,
                 queue_full=refused is not None and (refused.queue_full or refused.crowded),
-                keyed=request.auth.kind is AuthKind.PLATFORM,
+                keyed=keyed,
             )
             self._learn_time(response.headers)
-        if error is None:
-            return response
-        _take_back(moved, progress)
+        if passing is not None:
+            passing.take_back()
         if other is not None:
             self.limiter.token_replaced(other.fingerprint())
-            raise Refused(str(error), status=_UNAUTHORISED, retry=True, undone=True)
+            return Refused(str(error), status=_UNAUTHORISED, retry=True, undone=True)
         if unauthorised:
-            raise TokenRefused(refused_sentence(self._credentials.profile))
-        raise error
-
-    async def _sign(self, request: Request, token: Token) -> tuple[tuple[str, str], ...]:
-        """The credential's header fields; none where the request names none."""
-        self._check_host(request)
-        if request.auth.kind is AuthKind.SIGV4:
-            return await self._keys.sign(request)
-        return () if request.auth == NO_AUTH else self.platform.sign(token.reveal())
+            return TokenRefused(refused_sentence(self._credentials.profile))
+        return error
 
     def _check_host(self, request: Request) -> None:
         """Nothing, or `AnswerUnusable`: a credential goes to its own host and no other."""
-        if request.auth == NO_AUTH:
+        kind = request.auth.kind
+        if kind is AuthKind.NONE:
             return
-        if request.auth.kind is AuthKind.SIGV4:
+        if kind is AuthKind.SIGV4:
             self._keys.check(request)
-            return
-        if request.auth.kind is not AuthKind.PLATFORM or origin(request.url) != self._origin:
+        elif origin(request.url) != self._origin:
             raise AnswerUnusable(
                 f"{request.shown} would carry a credential to a host it is not for"
             )
-
-    def _count(self, request: Request, tally: Tally) -> None:
-        for sums in (tally, self.total):
-            if request.cost:
-                sums.api_requests += 1
-            else:
-                sums.storage_requests += 1
 
     def _learn_time(self, headers: Headers) -> None:
         """How far the server's clock is ahead of our monotonic one.
@@ -483,13 +509,6 @@ def refused_sentence(profile: str) -> str:
 def _asked_for(error: PenstockError) -> float:
     """Seconds a server asked to be left alone, beyond what a try's pause is."""
     return (error.retry_after_s or 0.0) if isinstance(error, Refused) else 0.0
-
-
-def _take_back(moved: Tally, progress: Progress, kept: int = 0) -> None:
-    """What moved is told to move again, but for what is kept."""
-    size = moved.bytes_received + moved.bytes_sent - kept
-    if size:
-        progress(-size)
 
 
 def _say_tries(error: PenstockError, tried: int) -> None:

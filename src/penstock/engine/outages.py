@@ -45,9 +45,15 @@ class Outages:
         self._tell = tell
         self._hosts: dict[Origin, _Host] = {}
 
+    def _host(self, origin: Origin) -> _Host:
+        host = self._hosts.get(origin)
+        if host is None:
+            host = self._hosts[origin] = _Host()
+        return host
+
     async def passed(self, origin: Origin) -> bool:
         """Returns when the host may be asked: True for the one request that probes a closed one."""
-        host = self._hosts.setdefault(origin, _Host())
+        host = self._host(origin)
         while host.closed:
             wait_s = host.next_s - anyio.current_time()
             if not host.probing and wait_s <= 0:
@@ -60,7 +66,7 @@ class Outages:
 
     def answered(self, origin: Origin) -> None:
         """The host answered, whatever it said."""
-        host = self._hosts.setdefault(origin, _Host())
+        host = self._host(origin)
         host.known, host.in_a_row = True, 0
         if host.closed:
             away_s = anyio.current_time() - host.since_s
@@ -70,7 +76,7 @@ class Outages:
 
     def unreachable(self, origin: Origin, why: str) -> bool:
         """No connection was had. Whether the host has answered before, so that no try is spent."""
-        host = self._hosts.setdefault(origin, _Host())
+        host = self._host(origin)
         host.in_a_row += 1
         if host.closed or (host.known and host.in_a_row >= _IN_A_ROW):
             self._close(origin, host, why)
@@ -78,19 +84,19 @@ class Outages:
 
     def is_known(self, origin: Origin) -> bool:
         """Whether the host has answered in this run, or is as good as known."""
-        return self._hosts.setdefault(origin, _Host()).known
+        return self._host(origin).known
 
     def vouched(self, origin: Origin) -> None:
         """The host is as good as known: what cannot be reached is not it alone."""
-        self._hosts.setdefault(origin, _Host()).known = True
+        self._host(origin).known = True
 
     def is_closed(self, origin: Origin) -> bool:
         """Whether requests to the host wait."""
-        return self._hosts.setdefault(origin, _Host()).closed
+        return self._host(origin).closed
 
     def maintained(self, origin: Origin, why: str) -> None:
         """The platform says that it is closed."""
-        self._close(origin, self._hosts.setdefault(origin, _Host()), why)
+        self._close(origin, self._host(origin), why)
 
     def gave_up(self, origin: Origin) -> None:
         """The probe ended without an answer, or was cancelled: another request may probe."""

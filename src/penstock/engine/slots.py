@@ -167,7 +167,7 @@ class SlotRows(Protocol):
 
     def give_back(self, numbers: Iterable[int]) -> None: ...
 
-    def hold(self, number: int, until_ns: int) -> None: ...
+    def hold_all(self, held: Iterable[tuple[int, int]]) -> None: ...
 
     def is_in_flight(self, number: int) -> bool: ...
 
@@ -179,8 +179,7 @@ class SlotRows(Protocol):
 def take_turn(rows: SlotRows, standing: Standing, turn: Turn, *, token_refused: bool) -> Outcome:
     """One turn on the slots and the standing of a key: what every store does atomically."""
     rows.give_back(turn.back)
-    for number, until_ns in turn.held:
-        rows.hold(number, until_ns)
+    rows.hold_all(turn.held)
     if standing.probe_slot is not None and not rows.is_in_flight(standing.probe_slot):
         standing.probe_slot = None
     count = rows.count(turn.now_ns)

@@ -137,6 +137,11 @@ class _State:
         self.late += until_ns > self.now_ns + self.window_ns
         self.next_free_ns = min(self.next_free_ns or until_ns, until_ns)
 
+    def hold_all(self, held: Iterable[tuple[int, int]]) -> None:
+        """See `Window.hold_all`."""
+        for number, until_ns in held:
+            self.hold(number, until_ns)
+
     def _land(self, number: int) -> None:
         self.flying.discard(number)
         self.in_flight -= 1

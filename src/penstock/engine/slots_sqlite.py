@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.core.quota import Standing
 from penstock.core.window import Count, Terms
@@ -46,17 +46,21 @@ class Rows:
     key: str
     holder: str
     terms: Terms
+    # All slots of the key as last counted: holding one changes no number.
+    _used: int | None = field(default=None, init=False)
 
     def give_back(self, numbers: Iterable[int]) -> None:
         """See `Window.give_back`."""
+        self._used = None
         self.connection.executemany(
             "DELETE FROM slots WHERE number = ? AND free_at IS NULL", [(n,) for n in numbers]
         )
 
-    def hold(self, number: int, until_ns: int) -> None:
-        """See `Window.hold`."""
-        self.connection.execute(
-            "UPDATE slots SET free_at = ? WHERE number = ? AND free_at IS NULL", (until_ns, number)
+    def hold_all(self, held: Iterable[tuple[int, int]]) -> None:
+        """Each slot until its moment; see `Window.hold`."""
+        self.connection.executemany(
+            "UPDATE slots SET free_at = ? WHERE number = ? AND free_at IS NULL",
+            [(until_ns, number) for number, until_ns in held],
         )
 
     def is_in_flight(self, number: int) -> bool:
@@ -75,14 +79,17 @@ class Rows:
             " (SELECT min(free_at) FROM slots WHERE key = ?1 AND free_at > 0)",
             (self.key, now_ns + self.terms.window_ns),
         ).fetchone()
+        self._used = used
         return Count(used, in_flight + late, next_free)
 
     def take(self, slots: int, now_ns: int, *, limit: int) -> Sequence[int]:
         """See `Window.take`."""
-        slots = min(slots, max(0, limit - self.count(now_ns).used))
+        used = self.count(now_ns).used if self._used is None else self._used
+        slots = min(slots, max(0, limit - used))
         self.connection.executemany(
             "INSERT INTO slots (key, holder) VALUES (?, ?)", [(self.key, self.holder)] * slots
         )
+        self._used = used + slots
         # Within a transaction numbers follow each other.
         (last,) = self.connection.execute("SELECT last_insert_rowid()").fetchone()
         return range(last - slots + 1, last + 1)
