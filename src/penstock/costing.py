@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -74,6 +76,12 @@ class Costing:
                 self.cost.failed += planned.state is State.FAILED
         rows = await self.ledger.lookup([transfer.identity for transfer in moving])
         proved = await hop(proved_rows, moving, rows, self.choices)
+        missing = [
+            each.local_path
+            for each, is_proved in zip(moving, proved, strict=True)
+            if not is_proved and isinstance(each, DownTransfer)
+        ]
+        standing = await hop(_sizes_of, missing) if missing else {}
         for transfer, row, is_proved in zip(moving, rows, proved, strict=True):
             self.attached += self._attaches(transfer, row, is_proved=is_proved)
             if is_proved:
@@ -81,7 +89,7 @@ class Costing:
             elif isinstance(transfer, UpTransfer):
                 self._up(transfer)
             else:
-                await self._down(transfer)
+                self._down(transfer, standing.get(transfer.local_path))
 
     def _attaches(self, transfer: Transfer, row: Row | None, *, is_proved: bool) -> bool:
         """Whether the transfer's metadata is to be stored."""
@@ -121,12 +129,12 @@ class Costing:
         if folder.id is None and folder.path and traits.requests_per_folder:
             self.new_folders.add(folder.path)
 
-    async def _down(self, transfer: DownTransfer) -> None:
-        exists = await hop(os.path.isfile, transfer.local_path)
-        if exists:
-            found = await hop(os.path.getsize, transfer.local_path)
-            if self._settles(found == transfer.file.size, by_manifest=bool(transfer.promised)):
-                return
+    def _down(self, transfer: DownTransfer, there: int | None) -> None:
+        """One file to fetch; `there` are the bytes of the local file that stands there."""
+        if there is not None and self._settles(
+            there == transfer.file.size, by_manifest=bool(transfer.promised)
+        ):
+            return
         traits = self.session.exchange.platform.traits
         size = transfer.file.size
         self.cost.add_download(size, traits, self.choices.part_size)
@@ -150,6 +158,17 @@ class Costing:
             self.cost.failed += 1
             return True
         return False
+
+
+def _sizes_of(paths: Sequence[str]) -> dict[str, int]:
+    """The sizes of those that are files. Blocks."""
+    sizes = {}
+    for path in paths:
+        with suppress(OSError, ValueError):
+            found = os.stat(path)  # noqa: PTH116 - a batch at a time
+            if stat.S_ISREG(found.st_mode):
+                sizes[path] = found.st_size
+    return sizes
 
 
 def missing_folders(wanted: Iterable[str], known: Folders | None) -> set[str]:

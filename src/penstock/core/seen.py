@@ -19,7 +19,7 @@ _SPREAD = 0x9E3779B97F4A7C15
 class Seen:
     """Things, each with a second one that belongs to it."""
 
-    __slots__ = ("_count", "_keys", "_shift", "_values")
+    __slots__ = ("_count", "_keys", "_most", "_shift", "_values")
 
     def __init__(self) -> None:
         self._make(_SMALLEST)
@@ -35,37 +35,37 @@ class Seen:
     def put(self, thing: Hashable, other: Hashable = 0) -> bool | None:
         """None where the thing is new; else whether `other` is what it was first met with."""
         key = hash(thing) & _MASK or 1  # 0 is an empty place
-        value = hash(other) & _MASK
-        place = self._place(key)
-        if self._keys[place]:
-            return self._values[place] == value
-        self._keys[place] = key
-        self._values[place] = value
-        self._count += 1
-        if self._count * 3 > len(self._keys) * 2:
-            self._grow()
-        return None
-
-    def _place(self, key: int) -> int:
-        """Where the key stands, or would."""
-        keys = self._keys
+        keys, values = self._keys, self._values
         place = ((key * _SPREAD) & _MASK) >> self._shift
-        while (found := keys[place]) and found != key:
+        while found := keys[place]:
+            if found == key:
+                return values[place] == hash(other) & _MASK
             place += 1
             if place == len(keys):
                 place = 0
-        return place
+        keys[place] = key
+        values[place] = hash(other) & _MASK
+        self._count += 1
+        if self._count > self._most:
+            self._grow()
+        return None
 
     def _make(self, places: int) -> None:
         self._keys = array("Q", bytes(8 * places))
         self._values = array("Q", bytes(8 * places))
         self._shift = 64 - (places.bit_length() - 1)
+        self._most = places * 2 // 3
 
     def _grow(self) -> None:
-        keys, values = self._keys, self._values
-        self._make(2 * len(keys))
-        for key, value in zip(keys, values, strict=True):
+        old, others = self._keys, self._values
+        self._make(2 * len(old))
+        keys, values, shift = self._keys, self._values, self._shift
+        for key, value in zip(old, others, strict=True):
             if key:
-                place = self._place(key)
-                self._keys[place] = key
-                self._values[place] = value
+                place = ((key * _SPREAD) & _MASK) >> shift
+                while keys[place]:
+                    place += 1
+                    if place == len(keys):
+                        place = 0
+                keys[place] = key
+                values[place] = value

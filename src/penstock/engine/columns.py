@@ -11,8 +11,7 @@ from typing import Any
 
 from penstock.core.model import Fingerprint
 
-# As `json.loads`, without a look at what kind it was given.
-_decode = json.JSONDecoder().decode
+_scan = json.JSONDecoder().scan_once
 # What reading foreign JSON, and making something of it, may raise.
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 
@@ -24,6 +23,17 @@ class RowUnreadable(ValueError):
 def all_of(kind: type, values: Iterable[object]) -> bool:
     """Whether each value is of a kind, or None."""
     return all(value is None or isinstance(value, kind) for value in values)
+
+
+def _decode(text: Any) -> Any:  # noqa: ANN401 - as below
+    """As `json.loads`, of text without spaces around it: what runs write has none."""
+    try:
+        found, end = _scan(text, 0)
+    except StopIteration as stop:
+        raise ValueError("no JSON") from stop
+    if end != len(text):
+        raise ValueError("more than JSON")
+    return found
 
 
 def read_source(text: Any) -> Fingerprint:  # noqa: ANN401 - as a damaged file has it

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 from penstock.core.jsontext import written_ascii
@@ -156,8 +157,44 @@ def row_of(connection: sqlite3.Connection, identity: Identity) -> Row | None:
 
 
 def rows_of(identities: Sequence[Identity], connection: sqlite3.Connection) -> list[Row | None]:
-    """Each transfer's row, in the order asked."""
-    return [row_of(connection, identity) for identity in identities]
+    """Each transfer's row, in the order asked.
+
+    Those of one container, as all of a batch are as a rule, are asked for by one statement: a
+    third of what one for each takes.
+    """
+    rows: list[Row | None] = [None] * len(identities)
+    begin = 0
+    while begin < len(identities):
+        first = identities[begin]
+        alike = (first.direction, first.endpoint, first.container)
+        keys: list[object] = []
+        end = begin
+        for each in identities[begin : begin + _AT_ONCE]:
+            if (each.direction, each.endpoint, each.container) != alike:
+                break
+            keys += (end, stored(each.remote_path), stored(each.local_path))
+            end += 1
+        keys += (first.direction.value, first.endpoint, first.container)
+        for found in connection.execute(_by_identities(end - begin), keys):
+            number = found[-1]
+            rows[number] = read_row(found[:-1], identities[number])
+        begin = end
+    return rows
+
+
+# SQLite takes 999 values in a statement, at least. Source: sqlite.org/limits.html, 9.
+_AT_ONCE = 300
+
+
+@lru_cache(4)
+def _by_identities(count: int) -> str:
+    # The left table of a CROSS JOIN is the outer loop. Source: sqlite.org/optoverview.html, 8.1.
+    asked = ", ".join(["(?, ?, ?)"] * count)
+    return (
+        f"SELECT {_COLUMNS_BY_IDENTITY}, column1 FROM (VALUES {asked}) CROSS JOIN transfers"  # noqa: S608
+        " WHERE direction = ? AND endpoint = ? AND container = ?"
+        " AND remote_path = column2 AND local_path = column3"
+    )
 
 
 def by_id(connection: sqlite3.Connection, transfer: int) -> Row:
