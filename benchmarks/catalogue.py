@@ -48,6 +48,11 @@ def body_of(size: int) -> bytes:
     return (b"penstock" * (size // 8 + 1))[:size]
 
 
+def id_of(name: str) -> str:
+    """The id of a file, by its name."""
+    return f"f{name[5:13]}"
+
+
 @dataclass(frozen=True)
 class Catalogue(DownloadOnly):
     """`count` files of `size` bytes, 10,000 to a folder; pages of 100 that bring URLs."""
@@ -94,7 +99,7 @@ class Catalogue(DownloadOnly):
         origin = Origin("page", place.id or "", cursor)
         files = tuple(
             RemoteFile(
-                f"f{base + number:08}",
+                id_of(f"file-{base + number:08}.dat"),
                 f"file-{base + number:08}.dat",
                 self.size,
                 modified="2026-11-01T00:00:00Z",

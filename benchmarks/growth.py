@@ -7,7 +7,8 @@
 Files: a platform that is all in this process's memory (`catalogue.py`), so that what is measured
 is the client alone: `plan` lists and plans; `plan, ledger, report` does all of a run but the bytes,
 each transfer claimed, arrived and verified in the ledger as a small download is; `again` is the
-same command when all is done; `moved` writes the bytes too, verified, to a local disk. Sizes: one
+same command when all is done; `moved` writes the bytes too, verified, to a local disk. The same
+upwards, from a local tree to a platform that has none of it; `up again` lists it there. Sizes: one
 file up and down through the simulator of Seven Bridges, on loopback. Each figure is of a process of
 its own: CPU and `VmHWM` are the kernel's.
 """
@@ -28,14 +29,21 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from catalogue import IN_A_FOLDER, Answers, Catalogue
+from catalogue import IN_A_FOLDER, Answers, Catalogue, id_of
 from harness import GIB, KIB, MIB, print_table, resident, world
 
 from penstock.config import Token
 from penstock.core.lifecycle import State
 from penstock.core.locations import Local, Remote
 from penstock.core.report import Summary
-from penstock.core.transfers import Choices, DownTransfer, Ended, Transfer
+from penstock.core.transfers import (
+    Choices,
+    DownTransfer,
+    Ended,
+    OnConflict,
+    Transfer,
+    UpTransfer,
+)
 from penstock.core.units import format_size, parse_size
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
@@ -46,6 +54,7 @@ from penstock.engine.openuploads import OpenUploads
 from penstock.engine.permits import Permits
 from penstock.engine.planner import Deliver, Planned, Selecting
 from penstock.engine.planner_down import DownloadPlanner
+from penstock.engine.planner_up import UploadPlanner
 from penstock.engine.reports import ReportWriter
 from penstock.engine.scheduler import Scheduler
 from penstock.engine.slots import MemorySlotStore
@@ -55,7 +64,8 @@ from penstock.simulators import Zeros
 
 WIDE_OPEN = 100_000_000
 SIZES = (KIB, MIB, 64 * MIB, GIB, 10 * GIB, 100 * GIB)
-KINDS = ("plan", "plan, ledger, report", "again", "moved")
+DOWN = ("plan", "plan, ledger, report", "again")
+UP = ("up: plan", "up: plan, ledger, report", "up: again")
 
 
 @dataclass(frozen=True)
@@ -108,24 +118,24 @@ async def opened(platform: Catalogue, state: Path) -> AsyncIterator[Context]:
 
 async def run(kind: str, count: int, size: int, state: Path, to: Path) -> None:
     """One run of a kind. Raises `RuntimeError` where it did not do what it is measured for."""
-    platform = Catalogue(count, size)
-    async with opened(platform, state) as context:
+    is_up, kind = kind.startswith("up: "), kind.removeprefix("up: ")
+    # Nothing of what is sent stands there, before it was.
+    platform = Catalogue(0 if is_up and kind != "again" else count, size)
+    async with opened(platform, state / ("up" if is_up else "down")) as context:
         surveyor = Surveyor(context.exchange, context.ledger, context.emit)
 
         async def planning(deliver: Deliver) -> None:
-            planner = DownloadPlanner(
-                "catalogue",
-                context.exchange,
-                surveyor,
-                Selecting(),
-                context.clock,
-                deliver,
-                profiles=["catalogue"],
-            )
-            await planner.plan_sources([Remote("catalogue", "all")], Local(f"{to}/"))
+            common = ("catalogue", context.exchange, surveyor, Selecting(), context.clock, deliver)
+            if is_up:
+                up = UploadPlanner(*common, on_conflict=OnConflict.FAIL)
+                await up.resolve(Remote("catalogue", "all"), [Local(str(to))], rows=False)
+                await up.plan_sources([Local(str(to))])
+            else:
+                down = DownloadPlanner(*common, profiles=["catalogue"])
+                await down.plan_sources([Remote("catalogue", "all")], Local(f"{to}/"))
 
         async def remembered(transfer: Transfer, row: Row, _: Tally) -> Ended:
-            return await _remembered(context, transfer, row, size)
+            return await (_sent if is_up else _remembered)(context, transfer, row, size)
 
         summary = Summary("growth")
         if kind == "plan":
@@ -139,7 +149,7 @@ async def run(kind: str, count: int, size: int, state: Path, to: Path) -> None:
             done = planned
         else:
             worker = remembered if kind == "plan, ledger, report" else None
-            with ReportWriter(state / "reports", kind.split(",", maxsplit=1)[0], None) as writer:
+            with ReportWriter(context.ledger.path.parent / "reports", "run", None) as writer:
                 scheduler = Scheduler(
                     context,
                     summary,
@@ -190,6 +200,35 @@ async def _remembered(context: Context, transfer: Transfer, row: Row, size: int)
     )
 
 
+async def _sent(context: Context, transfer: Transfer, row: Row, size: int) -> Ended:
+    """What a small upload asks of the ledger where a platform takes a file in one request."""
+    assert isinstance(transfer, UpTransfer)
+    digests = {"md5": "900150983cd24fb0d6963f7d28e17f72"}
+    ledger, remote_id = context.ledger, id_of(transfer.name)
+    await ledger.intents(row.id)
+    await ledger.start(row.id, transfer.found, part_size=size)
+    await ledger.arrived(
+        row.id,
+        source=transfer.found,
+        digests=digests,
+        verified_by="etag",
+        size=size,
+        parts=1,
+        placed=None,
+    )
+    ended = Ended(State.VERIFIED, None, remote_id, size, digests, "etag", parts=1, attempts=1)
+    await ledger.end(
+        row.id,
+        ended.state,
+        digests=digests,
+        verified_by=ended.verified_by,
+        remote_id=remote_id,
+        size=size,
+        parts=ended.parts,
+    )
+    return ended
+
+
 def make_sparse(to: Path, count: int, size: int) -> None:
     """The catalogue's files, their bytes never written."""
     for number in range(count):
@@ -221,7 +260,7 @@ def files(up_to: int, size: int, moved_up_to: int, where: Path | None) -> Iterat
     while count <= up_to:
         with tempfile.TemporaryDirectory(prefix="penstock-growth-", dir=where) as folder:
             make_sparse(Path(folder, "to"), count, size)
-            for kind in KINDS[:3]:
+            for kind in DOWN + UP:
                 yield measured(kind, count, size, Path(folder))
         if count <= moved_up_to:
             with tempfile.TemporaryDirectory(prefix="penstock-growth-", dir=where) as folder:

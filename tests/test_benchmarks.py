@@ -150,8 +150,10 @@ def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in done.stdout.splitlines()]
+    kinds = ("plan", "plan, ledger, report", "again")
     assert lines[2:] == [
-        *(["100 files", what] for what in ("plan", "plan, ledger, report", "again", "moved")),
+        *(["100 files", f"{way}{what}"] for way in ("", "up: ") for what in kinds),
+        ["100 files", "moved"],
         ["1.0 KiB", "up"],
         ["1.0 KiB", "down"],
     ]

@@ -25,6 +25,9 @@ class State(enum.Enum):
     SKIPPED = "skipped"
     FAILED = "failed"
 
+    # A member is itself alone: the inherited hash is that of its name, reckoned in Python.
+    __hash__ = object.__hash__
+
 
 class Event(enum.Enum):
     """What happens to a transfer."""

@@ -413,6 +413,9 @@ class Direction(enum.Enum):
     UP = "up"
     DOWN = "down"
 
+    # A member is itself alone: the inherited hash is that of its name, reckoned in Python.
+    __hash__ = object.__hash__
+
 
 @quick_value(frozen=True, slots=True)
 class Identity:

@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.core.model import Fingerprint
 
-_scan = json.JSONDecoder().scan_once
+_read = json.JSONDecoder().raw_decode
 # What reading foreign JSON, and making something of it, may raise.
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 
@@ -27,10 +27,7 @@ def all_of(kind: type, values: Iterable[object]) -> bool:
 
 def _decode(text: Any) -> Any:  # noqa: ANN401 - as below
     """As `json.loads`, of text without spaces around it: what runs write has none."""
-    try:
-        found, end = _scan(text, 0)
-    except StopIteration as stop:
-        raise ValueError("no JSON") from stop
+    found, end = _read(text)
     if end != len(text):
         raise ValueError("more than JSON")
     return found

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from penstock.core.errors import (
     Conflict,
@@ -56,6 +59,24 @@ from penstock.engine.survey import (
 from penstock.platforms.namesakes import Namesakes
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+# A local file, the folder and the name it is to have, and the row that says so, where one does.
+_Meant: TypeAlias = tuple[LocalFile, Place, str, ManifestRow | None]
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(slots=True)
+class _Where:
+    """A remote folder that files go to: what is the same for all of them.
+
+    Its listing is asked for by the first that is to move.
+    """
+
+    place: Place
+    above: str
+    """What the name of a file is shown behind."""
+    listing: Listing | None = None
 
 
 class UploadPlanner(Planner):
@@ -199,34 +220,40 @@ class UploadPlanner(Planner):
                 async for files in take(self._walk_local(path)):
                     await self._plan_folder(files, base)
             elif is_folder:
-                await self._plan_files([(await hop(local_file, path, name), whole, name)])
+                (file,) = await hop(_local_files, [(path, name)])
+                await self._plan_files([(file, whole, name, None)])
             else:
                 above, _, final = whole.path.rpartition("/")
-                file = await hop(local_file, path, name)
-                await self._plan_files([(file, Place(whole.container, above), final)])
+                (file,) = await hop(_local_files, [(path, name)])
+                await self._plan_files([(file, Place(whole.container, above), final, None)])
 
     def _walk_local(self, path: str) -> Iterator[list[LocalFile]]:
-        leave_out = self._selecting.leave_out
-        return walk_local(path, follow=self._selecting.follow, leave_out=leave_out)
+        root, leave_out = os.path.abspath(path), self._selecting.leave_out  # noqa: PTH100 - as above
+        return walk_local(root, follow=self._selecting.follow, leave_out=leave_out)
 
     async def plan_rows(self, rows: Iterable[ManifestRow], root: str) -> None:
         """Every row of a manifest, delivered. `root` is what relative sources are relative to."""
-        for row in rows:
-            path = os.path.abspath(Path(root) / row.source)  # noqa: PTH100,ASYNC240 - as above
-            file = await hop(local_file, path, row.source)
-            try:
-                names = self._destination_names(row, file)
-            except PenstockError as error:
-                shown = self._shown(self._wanted, row.destination or Path(path).name)
-                await self._deliver([Unmoved(path, shown, State.FAILED, error=error)])
-                continue
-            folder = _below(self._wanted, names[:-1])
-            await self._plan_files([(file, folder, names[-1])], row)
+        waiting = iter(rows)
+        while some := tuple(islice(waiting, BATCH)):
+            named = [(os.path.join(root, row.source), row.source) for row in some]  # noqa: PTH118
+            planned, places = [], dict[tuple[str, ...], Place]()
+            for row, file in zip(some, await hop(_local_files, named), strict=True):
+                try:
+                    *folders, name = self._destination_names(row, file)
+                except PenstockError as error:
+                    shown = self._shown(self._wanted, row.destination or _last(file.path))
+                    await self._deliver([Unmoved(file.path, shown, State.FAILED, error=error)])
+                    continue
+                inside = tuple(folders)
+                place = places.get(inside) or _below(self._wanted, inside)
+                places[inside] = place
+                planned.append((file, place, name, row))
+            await self._plan_files(planned)
 
     def _destination_names(self, row: ManifestRow, file: LocalFile) -> tuple[str, ...]:
         """Folders and name below the destination."""
         if not row.destination:
-            return (Path(file.path).name,)
+            return (_last(file.path),)
         if self._namesakes is not None:
             return (self._flat_name(row.destination, file),)
         wanted = row.destination
@@ -256,25 +283,32 @@ class UploadPlanner(Planner):
         return Path(file.path).name if is_id or not last else last
 
     async def _plan_folder(self, files: Sequence[LocalFile], base: Place) -> None:
-        planned = []
+        """The files of one local folder, delivered."""
+        planned: list[_Meant] = []
+        inside, place = "", base
         for file in files:
-            *folders, name = file.relative.split("/")
+            folders, _, name = file.relative.rpartition("/")
             try:
-                place = _below(base, tuple(to_remote(folder) for folder in folders))
+                if folders != inside:
+                    place = _below(base, tuple(map(to_remote, folders.split("/"))))
+                    inside = folders
             except NameRefused as error:
-                path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240 - as above
                 shown = self._shown(base, file.relative)
-                await self._deliver([Unmoved(path, shown, State.FAILED, error=error)])
+                await self._deliver([Unmoved(file.path, shown, State.FAILED, error=error)])
                 continue
-            planned.append((file, place, name))
+            planned.append((file, place, name, None))
         await self._plan_files(planned)
 
-    async def _plan_files(
-        self, files: Sequence[tuple[LocalFile, Place, str]], row: ManifestRow | None = None
-    ) -> None:
+    async def _plan_files(self, files: Sequence[_Meant]) -> None:
         planned: list[Planned] = []
-        for file, place, name in files:
-            planned.append(await self._plan_one(file, place, name, row))
+        where: _Where | None = None
+        for file, wanted, name, row in files:
+            place = wanted if self._namesakes is None else self._wanted
+            if where is None or where.place is not place:
+                shown = self._shown(place)
+                is_bare = shown.endswith(":") and not place.path
+                where = _Where(place, shown if is_bare else f"{shown}/")
+            planned.append(await self._plan_one(file, where, name, row))
             if len(planned) >= BATCH:
                 await self._deliver(planned)
                 planned = []
@@ -282,17 +316,16 @@ class UploadPlanner(Planner):
             await self._deliver(planned)
 
     async def _plan_one(
-        self, file: LocalFile, place: Place, name: str, row: ManifestRow | None
+        self, file: LocalFile, where: _Where, name: str, row: ManifestRow | None
     ) -> Planned:
-        if self._namesakes is not None:
-            place = self._wanted
-        shown = self._shown(place, name)
-        path = os.path.abspath(file.path)  # noqa: PTH100,ASYNC240
-        found = file.found
+        place, path, found = where.place, file.path, file.found
+        shown = f"{where.above}{self._named(name)}"
         why = self._left_out(file.relative, lambda: _changed_at(found))
         if file.unfinished:
             why = "unfinished download"
-        text, faults = self._metadata_of(place, name, is_moved=why is None)
+        text, faults = None, None
+        if self.sheet is not None:
+            text, faults = self._metadata_of(self.sheet, place, name, is_moved=why is None)
         if why is not None:
             return Unmoved(path, shown, State.SKIPPED, why, size=found.size if found else None)
         if faults:
@@ -315,9 +348,8 @@ class UploadPlanner(Planner):
                 f"{path} has {found.size} bytes; the platform takes files up to {largest}"
             )
             return Unmoved(path, shown, State.FAILED, error=too_large, size=found.size)
-        listing = await self._listing_of(place) if namesakes is None else Listing()
-        folders = self._folders
-        assert folders is not None
+        listing = Listing() if namesakes is not None else await self._listing_at(where)
+        assert self._folders is not None
         taken: set[str] = set()
         existing = listing.files.get(name)
         if self._on_conflict is OnConflict.RENAME:
@@ -330,23 +362,18 @@ class UploadPlanner(Planner):
                 return Unmoved(path, shown, State.SKIPPED, "conflict", size=found.size)
             taken_by = Conflict(f"{shown} is a folder; a file cannot take its name")
             return Unmoved(path, shown, State.FAILED, "conflict", taken_by, found.size)
+        endpoint = self._exchange.platform.endpoint
         return UpTransfer(
-            Identity(
-                Direction.UP,
-                self._exchange.platform.endpoint,
-                place.container,
-                join(place.path, name),
-                path,
-            ),
+            Identity(Direction.UP, endpoint, place.container, join(place.path, name), path),
             path,
             shown,
-            folders.known(place.path) or Place(place.container, place.path),
+            self._folders.known(place.path) or Place(place.container, place.path),
             name,
             found,
             existing=existing,
             taken=taken,
             siblings=listing.files,
-            promised=dict(row.digests) if row else {},
+            promised=row.digests if row else _NOTHING,
             promised_size=row.size if row else None,
             namesakes=namesakes,
             metadata=text,
@@ -358,21 +385,24 @@ class UploadPlanner(Planner):
         platform.check_name(name)
 
     def _metadata_of(
-        self, place: Place, name: str, *, is_moved: bool
+        self, sheet: Sheet, place: Place, name: str, *, is_moved: bool
     ) -> tuple[str | None, list[Fault]]:
         """What is to be stored with a file by its path below the destination, or what is wrong."""
-        if self.sheet is None:
-            return None, []
         below = place.path.removeprefix(self._wanted.path).lstrip("/")
         path = join(below, name) if place.path.startswith(self._wanted.path) else name
         if not is_moved:
-            self.sheet.rows_of(path)
+            sheet.rows_of(path)
             return None, []
-        text, faults = self.sheet.of(path)
+        text, faults = sheet.of(path)
         if self._faults is None:
             return text, faults
         self._faults += faults
         return text, []
+
+    async def _listing_at(self, where: _Where) -> Listing:
+        if where.listing is None:
+            where.listing = await self._listing_of(where.place)
+        return where.listing
 
     async def _listing_of(self, place: Place) -> Listing:
         """A folder's listing; empty where the listings above it show that it is not there."""
@@ -404,6 +434,16 @@ class UploadPlanner(Planner):
 
     async def _listing(self, place: Place) -> Listing:
         return self._listings.put(place.path, await self._surveyor.listing(place))
+
+
+def _local_files(named: Sequence[tuple[str, str]]) -> list[LocalFile]:
+    """Each path and the name from its root on, looked at. Blocks."""
+    return [local_file(os.path.abspath(path), relative) for path, relative in named]  # noqa: PTH100
+
+
+def _last(path: str) -> str:
+    """The last name of a normal path."""
+    return path.rpartition(os.sep)[2]
 
 
 def _changed_at(found: Fingerprint | None) -> float | None:
