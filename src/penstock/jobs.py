@@ -6,7 +6,7 @@ No platform is asked; of the disk only a manifest is read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from penstock.core.errors import TableError, UsageError
 from penstock.core.globs import Rule
 from penstock.core.locations import Local, Location, Remote, Url, parse
 from penstock.core.metadata import MetadataRow, read_metadata
+from penstock.core.packed import Packed
 from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
 from penstock.core.transfers import Choices, Compare, OnConflict
 from penstock.core.units import parse_size
@@ -56,7 +57,7 @@ class Job:
     sources: tuple[Local | Remote | Url, ...]
     destination: Local | Remote
     profile: str
-    rows: tuple[ManifestRow, ...] | None = None
+    rows: Collection[ManifestRow] | None = None
     rows_root: str = "."
     table: Table | None = None
 
@@ -233,8 +234,10 @@ def read_location(text: str, settings: Settings) -> Location:
     return location
 
 
-def read_rows(path: Path, encoding: str | None, only_status: str | None) -> tuple[ManifestRow, ...]:
+def read_rows(path: Path, encoding: str | None, only_status: str | None) -> Collection[ManifestRow]:
     """A manifest's rows; of a report those that ended with `only_status`. Blocks.
+
+    Read once, whatever becomes of the file, and held in little memory however many they are.
 
     Raises `TableError`.
     """
@@ -244,7 +247,7 @@ def read_rows(path: Path, encoding: str | None, only_status: str | None) -> tupl
             rows = read_manifest(
                 decode_lines(chunks, encoding=encoding, table=str(path)), table=str(path)
             )
-            return tuple(only(rows, only_status) if only_status is not None else rows)
+            return Packed(ManifestRow, only(rows, only_status) if only_status is not None else rows)
     except OSError as error:
         raise TableError(f"the manifest {path} cannot be read: {error.strerror}") from error
 

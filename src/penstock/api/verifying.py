@@ -8,7 +8,7 @@ state, or with `read_back` those of the bytes. What nothing proves is said so, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,7 +262,7 @@ def _remote_claims(there: Mapping[str, RemoteFile]) -> dict[str, Claim]:
 
 
 def _claims_in(
-    rows: Sequence[ManifestRow], place: str, folder: Path, platform: Platform | None
+    rows: Iterable[ManifestRow], place: str, folder: Path, platform: Platform | None
 ) -> dict[str, Claim]:
     """The files a table names at a place, by their path below it. Blocks: it looks for copies.
 

@@ -131,6 +131,11 @@ def parse(text: str, profiles: Collection[str]) -> Location:
     )
 
 
+def is_url(text: str) -> bool:
+    """Whether a location is meant as a URL; `parse` tells whether it is a sound one."""
+    return _URL.match(text) is not None
+
+
 def suggestion(word: str, known: Collection[str]) -> str:
     """`; did you mean 'cavatica'?` where one of `known` is close to `word`, else ''."""
     near = difflib.get_close_matches(word.lower(), [k.lower() for k in sorted(known)], n=1)

@@ -7,7 +7,8 @@ new, not there) is handed on as well, for a report lists every file.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from penstock.config import WEB, check_url
@@ -21,7 +22,7 @@ from penstock.core.errors import (
     UsageError,
 )
 from penstock.core.lifecycle import State
-from penstock.core.locations import Local, Location, Remote, Url, parse, unescape
+from penstock.core.locations import Local, Location, Remote, Url, is_url, parse, unescape
 from penstock.core.locations import shown as shown_as
 from penstock.core.model import Direction, Found, Identity, Place, RemoteFile
 from penstock.core.names import encode, to_local
@@ -130,22 +131,22 @@ class DownloadPlanner(Planner):
         await self._walk(place, deliver)
 
     async def plan_rows(
-        self, rows: Iterable[ManifestRow], root: Remote | None, destination: Local
+        self, rows: Collection[ManifestRow], root: Remote | None, destination: Local
     ) -> None:
         """Every row of a manifest, delivered: folders are listed, never a file asked for.
 
         Sources are locations, or (with `root`) paths below it.
         """
         target = Path(os.path.abspath(destination.path))  # noqa: PTH100,ASYNC240
+        if self._profile == WEB.name:
+            await self._plan_urls(rows, target)
+            return
         by_folder: dict[Remote, dict[str, list[ManifestRow]]] = {}
         by_id: dict[str, list[ManifestRow]] = {}
         below: dict[str, list[ManifestRow]] = {}
-        by_url: list[tuple[Url, ManifestRow]] = []
         for row in rows:
             location = self._location(row, root)
-            if isinstance(location, Url):
-                by_url.append((location, row))
-            elif location is None:
+            if location is None:
                 below.setdefault(row.source.removeprefix("./"), []).append(row)
             elif location.id is not None:
                 by_id.setdefault(location.id, []).append(row)
@@ -155,7 +156,6 @@ class DownloadPlanner(Planner):
                     name = unescape(name)
                 folder = Remote(location.profile, above)
                 by_folder.setdefault(folder, {}).setdefault(name, []).append(row)
-        await self._plan_urls(by_url, target)
         await self._plan_ids(by_id, target)
         for folder, wanted in by_folder.items():
             listing, place = Listing(), Place("")
@@ -171,7 +171,7 @@ class DownloadPlanner(Planner):
             assert root is not None
             await self._plan_below(below, root, target)
 
-    def _location(self, row: ManifestRow, root: Remote | None) -> Remote | Url | None:
+    def _location(self, row: ManifestRow, root: Remote | None) -> Remote | None:
         """Where a row's source is; None where it is a path below `root`."""
         location: Location | None = None
         if ":" in row.source:
@@ -181,23 +181,31 @@ class DownloadPlanner(Planner):
                 location = None
         if isinstance(location, Remote) and location.profile == self._profile:
             return location
-        if isinstance(location, Url) and self._profile == WEB.name:
-            return location
         if root is None or isinstance(location, Remote):
-            raise UsageError(
-                f"manifest row {row.row}: {row.source!r} is no location of {self._profile}; a run "
-                "fetches from one profile (give a SOURCE for paths below it)"
-            )
+            raise self._no_location(row)
         return None
 
-    async def _plan_urls(self, rows: Sequence[tuple[Url, ManifestRow]], target: Path) -> None:
+    def _no_location(self, row: ManifestRow) -> UsageError:
+        return UsageError(
+            f"manifest row {row.row}: {row.source!r} is no location of {self._profile}; a run "
+            "fetches from one profile (give a SOURCE for paths below it)"
+        )
+
+    async def _plan_urls(self, rows: Collection[ManifestRow], target: Path) -> None:
         """Each URL asked about once, several at a time; a row with a digest need not be.
+
+        They may be very many, so they are gone through a batch at a time, after all were looked
+        at: nothing moves before the last was found to be one.
 
         The digest says which bytes are meant, so that no server need be asked whether they are
         still the same.
         """
-        for first in range(0, len(rows), BATCH):
-            looked = [self._plan_url(url, row, target) for url, row in rows[first : first + BATCH]]
+        for row in rows:
+            if not is_url(row.source):
+                raise self._no_location(row)
+        waiting = iter(rows)
+        while some := tuple(islice(waiting, BATCH)):
+            looked = [self._plan_url(row, target) for row in some]
             asked = [number for number, one in enumerate(looked) if isinstance(one, _Asked)]
 
             async def look(number: int) -> None:
@@ -209,10 +217,13 @@ class DownloadPlanner(Planner):
                 await each(asked, look, at_once=_URLS_AT_ONCE)
             await self._deliver([one for one in looked if not isinstance(one, _Asked)])
 
-    def _plan_url(self, url: Url, row: ManifestRow, target: Path) -> Planned | _Asked:
+    def _plan_url(self, row: ManifestRow, target: Path) -> Planned | _Asked:
         """What a row says by itself, or what is to be asked for it."""
         from penstock.platforms.web import file_at  # noqa: PLC0415 - a platform of its own
 
+        url = parse(row.source, self._profiles)
+        if not isinstance(url, Url):
+            raise self._no_location(row)
         named = file_at(url.url)
         place = self._exchange.platform.place(url.url)
         try:
