@@ -322,13 +322,15 @@ async def test_a_kill_at_a_random_moment_costs_what_was_in_flight_and_nothing_el
 # The steps of one file in a letter each. Down: made, its folder flushed, written, flushed,
 # receipt, arrived, named, verified; ranges go side by side, each flushed before its receipt. Up:
 # intent, asked for, its id, parts taken, each before its receipt, intent to complete, asked for, or
-# arrived where only a listing proves it; verified.
-STEPS = {"down": r"md[wfr]+andv", "up": r"iq*bq*p[pr]*r(iq+|a)v"}
+# arrived where only a listing proves it; verified. The only part's receipt is one with the intent.
+STEPS = {"down": r"md[wfr]+andv", "up": r"iq*bq*p[pr]*(riq+|r?a)v"}
 COMMITS = {
     "add_receipt": "r",
     "arrived": "a",
     "end": "v",
     "intend": "i",
+    "start_upload": "i",
+    "sent_whole": "ri",
     "began": "b",
 }
 BODY = re.compile(r"(PUT|POST) http://[^/]+/…|PUT http://[^/]+/penstock-tests|POST .*/content")

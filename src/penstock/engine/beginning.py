@@ -39,7 +39,7 @@ class Beginning:
             return Upload(row.upload_id, row.part_size, row.parallel)
         traits = self._exchange.platform.traits
         part_size = upload_part_size(target.size, traits, self._choices.part_size)
-        earlier = await ledger.intents(row.id)
+        earlier = [] if row.is_new else await ledger.intents(row.id)
         for intent in earlier:
             found = await self._context.uploads.ours(intent) if intent.kind == "create" else None
             if found is not None and found.part_size is not None:
@@ -48,25 +48,21 @@ class Beginning:
                 return upload
             if intent.kind == "create" and not self._resumes:
                 self._say_left_open()
-        await ledger.start(row.id, self._transfer.found, part_size=part_size)
-        where = target.place.id or target.place.container
-        made_at = self._exchange.server_at()
-        number = await ledger.intend(
+        intent = await ledger.start_upload(
             row.id,
-            "create",
-            place=where,
+            self._transfer.found,
+            place=target.place.id or target.place.container,
             name=target.name,
             size=target.size,
             part_size=part_size,
-            made_at=made_at,
+            made_at=self._exchange.server_at(),
         )
         try:
-            upload = await self._create(row, target, part_size, number)
+            upload = await self._create(target, part_size, intent)
         except (Refused, Conflict):
-            await ledger.settle(number)
+            await ledger.settle(intent.id)
             raise
-        (intent,) = [intent for intent in await ledger.intents(row.id) if intent.id == number]
-        await ledger.began(row.id, number, upload)
+        await ledger.began(row.id, intent.id, upload)
         if upload.part_size != part_size:
             await self._learn_insistence([*earlier, *([intent] if self._creation_lost else [])])
         return upload
@@ -81,13 +77,12 @@ class Beginning:
             if stray is not None:
                 await self._exchange.run(self._exchange.platform.abort_upload(stray.id))
 
-    async def _create(self, row: Row, target: Target, part_size: int, number: int) -> Upload:
+    async def _create(self, target: Target, part_size: int, intent: Intent) -> Upload:
         """A new upload. A lost answer is settled by asking; nothing there: asked for again.
 
         The intent stays what it was, so that an upload which a slow platform makes after all is
         found by it, here or by the next run.
         """
-        (intent,) = [i for i in await self._context.ledger.intents(row.id) if i.id == number]
         for last_try in (*[False] * (_CREATIONS - 1), True):
             flow = self._exchange.platform.create_upload(
                 target, part_size, overwrite=self.overwrite

@@ -84,6 +84,8 @@ class Context:
     """Where small jobs on local files are done."""
     said: set[str] = field(default_factory=set)
     """Notes that were told, each once."""
+    facts: dict[str, str | None] = field(default_factory=dict)
+    """What was learnt of the platform's endpoint, as far as it was asked for."""
 
     @property
     def parts_up_at_once(self) -> int:
@@ -94,6 +96,17 @@ class Context:
     def ranges_at_once(self) -> int:
         """Ranges of one file in flight on the way down."""
         return max(RANGES_AT_ONCE, self.exchange.permits.width.width)
+
+    async def fact(self, name: str) -> str | None:
+        """What is known of the platform's endpoint: as this run first found it, or learnt since."""
+        if name not in self.facts:
+            self.facts[name] = await self.ledger.fact(self.exchange.platform.endpoint, name)
+        return self.facts[name]
+
+    async def remember_fact(self, name: str, value: str) -> None:
+        """Something was learnt of the platform's endpoint, for this run and later ones."""
+        self.facts[name] = value
+        await self.ledger.remember_fact(self.exchange.platform.endpoint, name, value)
 
     def say_once(self, message: str) -> None:
         """A note, unless this run has told it."""

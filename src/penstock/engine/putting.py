@@ -63,15 +63,15 @@ class Sending:
         """Every missing part sent; so many at once, or in order where the platform says so."""
 
         async def put(part: Part) -> None:
-            receipt = await self._put(upload, part)
+            receipt = await self.put(upload, part)
             await self._context.ledger.add_receipt(self._row, receipt)
             receipts[part.number] = receipt
 
         width = min(self._context.parts_up_at_once, len(missing)) if upload.parallel else 1
         await each(missing, put, at_once=width)
 
-    async def _put(self, upload: Upload, part: Part) -> Receipt:
-        """One part's receipt, its ETag held against the MD5 of what went.
+    async def put(self, upload: Upload, part: Part) -> Receipt:
+        """One part's receipt, its ETag held against the MD5 of what went; not yet remembered.
 
         A wrong ETag: sent again. Another wrong one: this storage's ETags prove nothing, and the
         completed file is read back.
@@ -86,7 +86,8 @@ class Sending:
         return second
 
     async def _put_once(self, upload: Upload, part: Part) -> Receipt:
-        await files.unchanged(self._transfer.local_path, self._transfer.found)
+        if not 0 < part.length <= files.READ_SIZE:  # else the last look is the first
+            await files.unchanged(self._transfer.local_path, self._transfer.found)
         flow = self._exchange.platform.put_part(upload, part, self._transfer.local_path)
         try:
             receipt = await self._exchange.run(

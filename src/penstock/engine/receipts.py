@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
-from penstock.core.model import Receipt, Upload
+from penstock.core.model import Fingerprint, Receipt, Upload
 from penstock.engine.columns import UNREADABLE, RowUnreadable
 from penstock.engine.commits import Commits
 from penstock.engine.rows import (
@@ -17,6 +17,7 @@ from penstock.engine.rows import (
     forget_parts,
     loaded,
     read_row,
+    start_over,
     stored,
 )
 
@@ -30,23 +31,7 @@ class Receipts(Commits):
 
     async def add_receipt(self, transfer: int, receipt: Receipt) -> None:
         """A part counts as arrived. Its bytes are durable before this is called."""
-        await self._do(
-            lambda c: c.execute(
-                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    transfer,
-                    receipt.number,
-                    receipt.offset,
-                    receipt.length,
-                    receipt.md5,
-                    receipt.etag,
-                    receipt.proves,
-                    json.dumps(receipt.report),
-                    receipt.blake3,
-                    receipt.front,
-                ),
-            )
-        )
+        await self._do(lambda c: _keep(c, transfer, receipt))
 
     async def drop_receipts(self, transfer: int, numbers: Sequence[int] | None = None) -> None:
         """Parts that turned out not to be there after all; None: all of them."""
@@ -74,19 +59,44 @@ class Receipts(Commits):
         part_size: int | None = None,
     ) -> int:
         """The id of an intent, committed before the request it is about is sent."""
+        asked = (transfer, kind, place, name, size, part_size, made_at)
+        return await self._do(lambda c: _intend(c, *asked))
 
-        def work(connection: sqlite3.Connection) -> int:
-            if transfer is not None:
-                connection.execute(
-                    "DELETE FROM intents WHERE transfer = ? AND kind = ?", (transfer, kind)
-                )
-            cursor = connection.execute(
-                "INSERT INTO intents (transfer, kind, place, name, size, part_size, made_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (transfer, kind, place, stored(name), size, part_size, made_at),
-            )
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+    async def sent_whole(
+        self,
+        transfer: int,
+        receipt: Receipt,
+        *,
+        place: str,
+        name: str,
+        size: int,
+        made_at: float,
+    ) -> None:
+        """The only part arrived, as by `add_receipt`, and the intent to complete the upload."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            _keep(connection, transfer, receipt)
+            _intend(connection, transfer, "complete", place, name, size, None, made_at)
+
+        await self._do(work)
+
+    async def start_upload(
+        self,
+        transfer: int,
+        source: Fingerprint,
+        *,
+        place: str,
+        name: str,
+        size: int,
+        part_size: int,
+        made_at: float,
+    ) -> Intent:
+        """The transfer begins anew, as by `start`, and the intent to create its upload."""
+
+        def work(connection: sqlite3.Connection) -> Intent:
+            start_over(connection, transfer, source, part_size, None, None)
+            asked = (transfer, "create", place, name, size, part_size, made_at)
+            return Intent(_intend(connection, *asked), *asked)
 
         return await self._do(work)
 
@@ -161,6 +171,45 @@ class Receipts(Commits):
             "SELECT holder FROM claims WHERE transfer = ?", (transfer,)
         ).fetchone()
         return found is not None and self.holder.lives(found[0])
+
+
+def _keep(connection: sqlite3.Connection, transfer: int, receipt: Receipt) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            transfer,
+            receipt.number,
+            receipt.offset,
+            receipt.length,
+            receipt.md5,
+            receipt.etag,
+            receipt.proves,
+            json.dumps(receipt.report),
+            receipt.blake3,
+            receipt.front,
+        ),
+    )
+
+
+def _intend(
+    connection: sqlite3.Connection,
+    transfer: int | None,
+    kind: str,
+    place: str,
+    name: str,
+    size: int | None,
+    part_size: int | None,
+    made_at: float,
+) -> int:
+    if transfer is not None:
+        connection.execute("DELETE FROM intents WHERE transfer = ? AND kind = ?", (transfer, kind))
+    cursor = connection.execute(
+        "INSERT INTO intents (transfer, kind, place, name, size, part_size, made_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (transfer, kind, place, stored(name), size, part_size, made_at),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
 def receipts_of(connection: sqlite3.Connection, transfer: int) -> list[Receipt]:

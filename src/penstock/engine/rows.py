@@ -58,6 +58,11 @@ class Row:
     """Digest of the metadata that is stored with it."""
     ended_at: float | None = None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of it was ever begun: it has no upload, no receipts and no intents."""
+        return self.state is State.PLANNED and self.source is None and self.upload_id is None
+
     def may_be_another(self, file: RemoteFile) -> bool:
         """Whether a listed file that looks like the one proved may have come after it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
@@ -11,9 +12,10 @@ from aiohttp.abc import AbstractStreamWriter
 from penstock.core.errors import PenstockError
 from penstock.core.model import FileSlice, Request
 from penstock.engine.digests import Digests
-from penstock.engine.files import Beside
+from penstock.engine.files import READ_SIZE, Beside
+from penstock.engine.gathering import Gathered
 from penstock.engine.pacing import Pacer
-from penstock.engine.reading import reading
+from penstock.engine.reading import read_at_once, reading
 from penstock.engine.stalling import Stride
 
 
@@ -27,10 +29,12 @@ class RopeBody(payload.Payload):
         stall_timeout_s: float | None,
         pacer: Pacer | None,
         beside: Beside | None,
+        files: Gathered,
     ) -> None:
         super().__init__(request.body, content_type="application/octet-stream")
         self._pacer = pacer
         self._beside = beside
+        self._files = files
         self._request = request
         self._progress = progress
         self._stall_timeout_s = stall_timeout_s
@@ -68,19 +72,26 @@ class RopeBody(payload.Payload):
             self.ended.set()
 
     async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
-        stride, now_s = Stride(self._stall_timeout_s), asyncio.get_running_loop().time
+        stride = Stride(self._stall_timeout_s)
+        if piece.length <= READ_SIZE:
+            read = partial(read_at_once, piece, self.digests, self._beside)
+            await self._write_piece(writer, await self._files.do(read), stride)
+            return
         async with reading(piece, self.digests, self._beside) as pieces:
             async for data in pieces:
-                first = 0
-                while first < len(data):
-                    step = min(stride.size, self._pacer.step if self._pacer else len(data))
-                    some = data[first : first + step]
-                    first += len(some)
-                    if self._pacer is not None:
-                        await asyncio.sleep(self._pacer.spend(len(some)))
-                    began_s = now_s()
-                    async with asyncio.timeout(self._stall_timeout_s):
-                        await writer.write(some)
-                    stride.took(now_s() - began_s)
-                    self.sent += len(some)
-                    self._progress(len(some))
+                await self._write_piece(writer, data, stride)
+
+    async def _write_piece(self, writer: AbstractStreamWriter, data: bytes, stride: Stride) -> None:
+        now_s, first = asyncio.get_running_loop().time, 0
+        while first < len(data):
+            step = min(stride.size, self._pacer.step if self._pacer else len(data))
+            some = data[first : first + step]
+            first += len(some)
+            if self._pacer is not None:
+                await asyncio.sleep(self._pacer.spend(len(some)))
+            began_s = now_s()
+            async with asyncio.timeout(self._stall_timeout_s):
+                await writer.write(some)
+            stride.took(now_s() - began_s)
+            self.sent += len(some)
+            self._progress(len(some))

@@ -43,6 +43,7 @@ from penstock.core.units import whole_number
 from penstock.engine.digests import Digests, stated_too
 from penstock.engine.files import Beside, SliceWriter
 from penstock.engine.foreign import translated
+from penstock.engine.gathering import Gathered
 from penstock.engine.pacing import Pacer
 from penstock.engine.sending import RopeBody
 from penstock.engine.stalling import Watch, longest_s
@@ -117,6 +118,7 @@ class Transport:
         # By scheme and host. Reading the environment takes longer than sending a request.
         self._proxies: dict[str, tuple[URL | None, dict[str, str] | None]] = {}
         self._buffers = Buffers()
+        self._files = Gathered()
         self._connections = connections
         self._tls = tls
         self._user_agent = user_agent
@@ -187,7 +189,9 @@ class Transport:
             timeout = ClientTimeout(
                 total=None, sock_connect=timeout.sock_connect, sock_read=longer_s
             )
-        body = RopeBody(request, progress, stall_s, self._pacer, beside) if request.body else None
+        body = None
+        if request.body:
+            body = RopeBody(request, progress, stall_s, self._pacer, beside, self._files)
         headers = [*request.headers, *signed]
         host = "/".join(request.url.split("/", 3)[:3])
         if host not in self._proxies:

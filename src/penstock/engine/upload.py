@@ -9,6 +9,8 @@ end, and a file that changed under us fails.
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 
 from penstock.core.errors import (
@@ -61,8 +63,9 @@ class UploadRun(Standing):
             raise TransferError(
                 f"{transfer.source} has {size} bytes; the platform takes files up to {largest}"
             )
-        await files.unchanged(transfer.local_path, transfer.found)
-        intents = await self._context.ledger.intents(self._row.id)
+        await self._check_unchanged()
+        ledger, row = self._context.ledger, self._row
+        intents = [] if row.is_new else await ledger.intents(row.id)
         begun = self._row.upload_id is not None or bool(intents)
         resuming = begun and self._row.source == transfer.found
         try:
@@ -125,16 +128,20 @@ class UploadRun(Standing):
             if part.number in receipts:
                 self._progress(part.length)
         self._whole = self._whole or {}
-        async with task_group() as group:
-            if len(parts) > 1 and not self._whole:
-                group.start_soon(self._digest_whole, size)
-            await self._sending.put_all(upload, missing, receipts)
+        arrived = None
+        if len(parts) > 1:
+            async with task_group() as group:
+                if not self._whole:
+                    group.start_soon(self._digest_whole, size)
+                await self._sending.put_all(upload, missing, receipts)
+        elif missing:
+            arrived = receipts[1] = await self._sending.put(upload, parts[0])
         if not self._whole and self._witness.names() != {"md5"}:
             await self._digest_whole(size)
-        await files.unchanged(self._transfer.local_path, self._transfer.found)
+        await self._check_unchanged()
         sent = [receipts[part.number] for part in parts]
         try:
-            return await self._complete(upload, target, sent)
+            return await self._complete(upload, target, sent, arrived)
         except DigestMismatch:
             if self._withdrawn or upload.lease is None:
                 raise
@@ -142,6 +149,11 @@ class UploadRun(Standing):
         self._progress(-size)
         await self._sending.put_all(upload, list(parts), receipts)
         return await self._complete(upload, target, [receipts[part.number] for part in parts])
+
+    async def _check_unchanged(self) -> None:
+        """Nothing, or `SourceChanged` where the local file is not as it was planned."""
+        check = partial(files.check_unchanged, self._transfer.local_path, self._transfer.found)
+        await self._context.files.do(check)
 
     async def _attach(self, place: Place) -> None:
         """Metadata stored, where the platform wants it before the content.
@@ -198,20 +210,28 @@ class UploadRun(Standing):
 
     # -- completing --------------------------------------------------------------------------
 
-    async def _complete(self, upload: Upload, target: Target, receipts: list[Receipt]) -> Ended:
+    async def _complete(
+        self,
+        upload: Upload,
+        target: Target,
+        receipts: list[Receipt],
+        arrived: Receipt | None = None,
+    ) -> Ended:
+        """The end of a file all of whose parts are there; `arrived` is not yet remembered."""
         if self._seen_later:
             return await self._arrive(receipts)
-        ledger, endpoint = self._context.ledger, self._exchange.platform.endpoint
+        ledger = self._context.ledger
         where = target.place.id or target.place.container
-        await ledger.intend(
-            self._row.id,
-            "complete",
-            place=where,
-            name=target.name,
-            size=target.size,
-            made_at=self._exchange.server_at(),
-        )
-        reports = await ledger.fact(endpoint, NEEDS_REPORTS) is not None
+        made_at, size = self._exchange.server_at(), target.size
+        if arrived is not None:
+            await ledger.sent_whole(
+                self._row.id, arrived, place=where, name=target.name, size=size, made_at=made_at
+            )
+        else:
+            await ledger.intend(
+                self._row.id, "complete", place=where, name=target.name, size=size, made_at=made_at
+            )
+        reports = await self._context.fact(NEEDS_REPORTS) is not None
         flow = self._exchange.platform.complete_upload(upload, target, receipts, reports=reports)
         completed = await self._exchange.run(flow, tally=self._tally)
         if completed is None:
@@ -219,7 +239,7 @@ class UploadRun(Standing):
                 f"the upload of {self._transfer.source} is gone, and no file came of it"
             )
         if completed.reported:
-            await ledger.remember_fact(endpoint, NEEDS_REPORTS, "yes")
+            await self._context.remember_fact(NEEDS_REPORTS, "yes")
         if completed.file.size not in {None, target.size}:
             await self._withdraw(completed)
             raise DigestMismatch(
