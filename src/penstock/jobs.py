@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +19,14 @@ from penstock.core.packed import Packed
 from penstock.core.tables import ManifestRow, decode_lines, only, read_manifest
 from penstock.core.transfers import Choices, Compare, OnConflict
 from penstock.core.units import parse_size
+from penstock.core.values import quick_value
 from penstock.engine.digests import new_digest
 from penstock.engine.files import hop
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Table:
     """A metadata table. `is_manifest`: the same file is the manifest."""
 
@@ -50,7 +50,7 @@ class Table:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Job:
     """A command, read: what goes where, through which profile."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from penstock.config import Profile
 from penstock.core.errors import UsageError, redacted
 from penstock.core.traits import Traits
 from penstock.core.units import parse_share
+from penstock.core.values import quick_value
 from penstock.core.window import NS_PER_S, Terms, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
@@ -26,7 +27,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FALLBACK = re.compile(r"share=(.+)")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Quotas:
     """What a command says about quotas; None: what the profile, or nobody, says.
 
@@ -97,7 +98,7 @@ def _file(quotas: Quotas, folder: Path) -> Path:
     return folder / "quota.sqlite3" if quotas.store is None else Path(quotas.store)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class QuotaUse:
     """What is spent of a profile's quota, and what is left: a look, no promise. Times in seconds.
 

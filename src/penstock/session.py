@@ -20,6 +20,7 @@ from penstock.config import Profile, Settings, Token
 from penstock.core.errors import PenstockError, ProfileError, TokenRefused
 from penstock.core.events import Event, Note, QuotaWait
 from penstock.core.traits import Traits
+from penstock.core.values import quick_value
 from penstock.core.width import Width
 from penstock.engine import descriptors, permits
 from penstock.engine.clock import Clock
@@ -50,7 +51,7 @@ PLATFORMS: dict[str, tuple[str, str, bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Folders:
     """Where a run remembers: its ledger and reports, and the quota shared by all runs of a user."""
 

@@ -15,6 +15,7 @@ from penstock.api.selecting import Selection
 from penstock.core.actionreport import ActionLine, ActionSummary
 from penstock.core.errors import Interrupted, RunStopped, UsageError
 from penstock.core.events import ActionEnded, ActionsListed, ActionsStarted, Event, Note, RunEnded
+from penstock.core.values import quick_value
 from penstock.engine.actions import Actor
 from penstock.engine.clock import Clock
 from penstock.engine.deeds import Deed, Deeds, Outcome
@@ -30,7 +31,7 @@ from penstock.session import Session
 LIST = "list"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ActionReport:
     """What a run of actions did. `exit_code` is the command's; `things` what was listed.
 

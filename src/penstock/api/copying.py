@@ -14,7 +14,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from penstock.core.plan import check_part_size
 from penstock.core.report import Line, Summary
 from penstock.core.transfers import Choices
 from penstock.core.units import parse_duration, parse_rate
+from penstock.core.values import quick_value
 from penstock.engine import descriptors
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
@@ -69,7 +69,7 @@ RATE = "bytes a second"
 MEASURABLE_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Report:
     """What a run did. `exit_code` is the command's; `path` holds a line for each transfer."""
 
@@ -230,7 +230,7 @@ def _files_at_once(concurrency: int | None, profile: Profile) -> int:
     return min(max(4, min(FILES_AT_ONCE, borne, wide, quota // 4)), descriptors.each_kind())
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Run:
     """One copy, from the first look at its destination to its report."""
 

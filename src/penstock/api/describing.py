@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from penstock.core.locations import Local, Remote
 from penstock.core.metadata import Column, Values
 from penstock.core.model import Place
 from penstock.core.traits import Attaches
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.kept import KeptAnswers
 from penstock.engine.survey import Surveyor, no_such_place
@@ -26,7 +26,7 @@ from penstock.quotas import read_quotas
 from penstock.session import Session
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Described:
     """What is stored with one file: its path below the location, and values by column.
 
@@ -37,7 +37,7 @@ class Described:
     values: Values
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Columns:
     """The columns of a metadata table, beside `path` where it is `by_path`."""
 

@@ -9,7 +9,7 @@ import html
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from penstock.core.actionreport import STATUSES, ActionLine, read_action
 from penstock.core.errors import UsageError
 from penstock.core.report import Line, read_line
 from penstock.core.units import format_size
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
 from penstock.engine.ledger import Run
 from penstock.session import ledger_in
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class RunStatus:
     """One earlier run. `summary` is the contract's object, None while it is under way or killed.
 

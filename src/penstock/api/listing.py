@@ -9,7 +9,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from penstock.api.opening import folders_of, prepared, settings_of
 from penstock.config import WEB
@@ -21,6 +21,7 @@ from penstock.core.errors import (
 from penstock.core.events import Event
 from penstock.core.locations import Local, Url, escape
 from penstock.core.model import Page, Place, RemoteFolder
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.survey import Surveyor, no_such_place
 from penstock.jobs import (
@@ -32,7 +33,7 @@ from penstock.quotas import read_quotas
 from penstock.session import Session
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Entry:
     """One line of a listing. `location` can be used as a location again."""
 

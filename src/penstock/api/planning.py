@@ -8,7 +8,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
 
 from penstock.api.copying import RATE, own_files
 from penstock.api.opening import Deliveries, folders_of, planner_of, prepared, settings_of
@@ -17,6 +16,7 @@ from penstock.core.events import Event
 from penstock.core.globs import Rule, select
 from penstock.core.plan import check_part_size, estimate
 from penstock.core.units import parse_duration, parse_rate
+from penstock.core.values import quick_value
 from penstock.core.window import NS_PER_S
 from penstock.costing import Costing, missing_folders
 from penstock.engine.clock import Clock
@@ -33,7 +33,7 @@ from penstock.quotas import read_quotas, terms_of
 ASSUMED_RATE = 50_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Plan:
     """What a copy would do. Sizes in bytes, times in seconds.
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from penstock.core.actionreport import STATUSES
 from penstock.core.errors import UsageError
+from penstock.core.values import quick_value
 from penstock.engine.files import hop
 from penstock.platforms.control import Thing
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Selection:
     """What has to hold of a workspace; globs are matched with regard to case.
 

@@ -23,6 +23,7 @@ from penstock.core.locations import Local, Location, Remote, unescape
 from penstock.core.model import RemoteFile
 from penstock.core.names import to_local
 from penstock.core.tables import ManifestRow
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.comparing import (
     Claim,
@@ -45,7 +46,7 @@ T = TypeVar("T")
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Difference:
     """One file that is not the same: its path below the place, and why."""
 

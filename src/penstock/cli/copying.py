@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +18,7 @@ from penstock.cli.telling import Watch
 from penstock.cli.watching import Tally
 from penstock.core.errors import Interrupted, PenstockError, UsageError
 from penstock.core.report import Summary
+from penstock.core.values import quick_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from penstock.engine.stopping import Stop
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Wanted:
     """A command line of `copy` or `plan`, read. Names are those of the options."""
 

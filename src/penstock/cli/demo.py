@@ -28,6 +28,7 @@ from rich.table import Table
 from penstock.cli.demo_stage import Copied, Stage
 from penstock.core.errors import PenstockError
 from penstock.core.units import format_duration, format_size
+from penstock.core.values import quick_value
 from penstock.simulators import Fault, SevenBridges, SevenBridgesSettings
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ SLOW_PART_S = 0.8
 _FAILED = 1
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Scale:
     """How large a demo is. The quota has the platform's form, with a window of seconds."""
 

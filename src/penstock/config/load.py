@@ -13,7 +13,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from penstock.config.tokens import TokenSource
 from penstock.core.errors import ProfileError, UsageError
 from penstock.core.locations import PROFILE_NAME, suggestion
 from penstock.core.units import parse_quota, parse_share
+from penstock.core.values import quick_value
 
 _LARGEST_CONFIG = 1 << 20
 _VARIABLE = re.compile(r"PENSTOCK_([A-Z0-9_]{2,64})_(ENDPOINT|TOKEN|QUOTA|PLATFORM)")
@@ -200,7 +201,7 @@ def _names(
     return names
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Reader:
     """What profiles are read from. Methods return values; only `warnings` grows."""
 

@@ -8,10 +8,11 @@ token passes a proxy in the clear. This machine's own hosts are never reached by
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from penstock.core.errors import ProfileError
+from penstock.core.values import quick_value
 
 _STRAIGHT = "none"
 # Source: curl(1), "ENVIRONMENT": small letters win, and a proxy for all is the last to be asked.
@@ -19,7 +20,7 @@ _VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Network:
     """`ca` is a file of certificates (PEM), `proxy` a URL that may hold a password.
 

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import configparser
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.config.endpoints import check_endpoint
 from penstock.core.errors import ProfileError
+from penstock.core.values import quick_value
 
 _LARGEST_FILE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Credentials:
     """One section of the file, or the pair of variables. Either value may be ''."""
 

@@ -6,7 +6,7 @@ Values only: where they come from, and which wins, is `load`'s to know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from penstock.config.network import Network
 from penstock.config.tokens import TokenSource
 from penstock.core.errors import ProfileError
 from penstock.core.locations import suggestion
+from penstock.core.values import quick_value
 
 PLATFORMS = ("sevenbridges", "coscine", "datameta", "surf")
 
@@ -41,7 +42,7 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Profile:
     """A platform, its endpoint, token and quota, under a name.
 
@@ -71,7 +72,7 @@ class Profile:
 WEB = Profile("https", "web", "https:")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Settings:
     """All that was configured. `warnings` are sentences for the user, in order, without secrets.
 

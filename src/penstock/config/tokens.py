@@ -19,11 +19,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias, final
 
 from penstock.core.errors import ProfileError
+from penstock.core.values import quick_value
 
 # The contract gives the key ring 5 s in all; the rest is for starting and saying so.
 KEYRING_TIMEOUT_S = 4.0
@@ -97,7 +98,7 @@ class Token:
         raise TypeError("a token is not pickled or copied")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class TokenSource:
     """Where a profile's token comes from. `where` is a variable, a path, SERVICE/USER; no secret.
 

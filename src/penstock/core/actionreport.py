@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from penstock.core.values import quick_value
+
 STATUSES = ("settled", "accepted", "skipped", "unknown", "failed")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ActionLine:
     """How one action ended.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from penstock.core.actionreport import ActionLine
@@ -10,7 +9,7 @@ from penstock.core.report import Line
 from penstock.core.values import quick_value
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class RunStarted:
     """A run began."""
 
@@ -28,7 +27,7 @@ class Planned:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class PlanComplete:
     """Everything is listed: totals do not grow from here on."""
 
@@ -60,7 +59,7 @@ class TransferEnded:
     line: Line
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ActionsStarted:
     """A run of one action on many things began."""
 
@@ -69,14 +68,14 @@ class ActionsStarted:
     profile: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ActionsListed:
     """How many things the run is about."""
 
     things: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ActionAccepted:
     """The platform has taken an action, and has yet to do it."""
 
@@ -84,14 +83,14 @@ class ActionAccepted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ActionEnded:
     """An action ended, in whatever way."""
 
     line: ActionLine
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class QuotaWait:
     """The quota is spent: the next slot comes free in about `seconds`."""
 
@@ -99,14 +98,14 @@ class QuotaWait:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Note:
     """Something a person should know that is no failure of one file."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class RunEnded:
     """The run is over; `summary` is the JSON object of the contract."""
 

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from penstock.core.errors import UsageError
+from penstock.core.values import quick_value
 
 # A path is at most 4,096 bytes on Linux (PATH_MAX, limits.h); a longer pattern matches nothing.
 LONGEST_PATTERN = 4096
@@ -32,7 +33,7 @@ _MOST_INNER_DOUBLE_STARS = 4
 _STAR = "*"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Rule:
     """One `--include` (`include=True`) or `--exclude`, in the order of the command line."""
 
@@ -40,7 +41,7 @@ class Rule:
     pattern: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Selection:
     """The rules of one command, compiled. Raises `UsageError` for a pattern that means nothing."""
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from penstock.core.errors import TableError, UsageError
 from penstock.core.globs import compile_pattern
 from penstock.core.tables import Record, read_manifest, read_records
+from penstock.core.values import quick_value
 
 Values = Mapping[str, tuple[str, ...]]
 
@@ -31,7 +31,7 @@ _SPECIAL = re.compile(r"[*?\[\\]")
 _SOURCES = frozenset(("source", "file name", "filename"))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class MetadataRow:
     """One row: the path it is about (None in a table without paths), and its values by column.
 
@@ -45,7 +45,7 @@ class MetadataRow:
     is_literal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Fault:
     """What is wrong with a table. `column` is None where it is the row as a whole.
 
@@ -71,7 +71,7 @@ class FaultyTable(TableError):
         self.faults = tuple(faults)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Trouble:
     """What a schema has against values: the column, or None where it is all of them together."""
 
@@ -79,7 +79,7 @@ class Trouble:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Column:
     """A column as a template shows it. `terms` are the allowed values, none where any is."""
 

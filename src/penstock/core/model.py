@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias, TypeVar, overload
 
 from penstock.core.values import quick_value
@@ -48,7 +48,7 @@ class AuthKind(enum.Enum):
     SIGV4 = "sigv4"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Auth:
     """Which credential a request is sent with. Names it; never holds it."""
 
@@ -293,7 +293,7 @@ class RemoteFile:
     lease: Lease | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Found:
     """What stands at a path: a file, or the deepest folder there is and the names missing below."""
 
@@ -302,7 +302,7 @@ class Found:
     file: RemoteFile | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class RemoteFolder:
     """A folder as a listing names it; or a project, or what is in one, by its `kind`."""
 
@@ -315,7 +315,7 @@ class RemoteFolder:
     """What else a listing shows of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Page:
     """One page of a listing. `total` is the number of entries as the server counts them.
 
@@ -360,7 +360,7 @@ class Receipt:
     front: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Upload:
     """An upload the platform has begun to take."""
 
@@ -370,7 +370,7 @@ class Upload:
     lease: Lease | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Target:
     """What an upload is to become: a name in a place, of a size in bytes."""
 
@@ -380,7 +380,7 @@ class Target:
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Completed:
     """A completed upload.
 
@@ -393,7 +393,7 @@ class Completed:
     reported: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class OpenUpload:
     """An unfinished upload as the platform lists it; None is what it does not say."""
 

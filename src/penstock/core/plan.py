@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from penstock.core.errors import UsageError
 from penstock.core.model import GIB, MIB, Part
 from penstock.core.traits import Traits
+from penstock.core.values import quick_value
 
 # A single part is cheapest, and 64 MiB take some seconds on the slowest link people complain of.
 WHOLE_UPLOAD = 64 * MIB
@@ -137,7 +138,7 @@ class Cost:
             self.api_requests += ranges + (ranges > 1) + (not told)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Estimate:
     """How long a cost takes, and what binds it. Seconds."""
 

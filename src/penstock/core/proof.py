@@ -17,9 +17,9 @@ import enum
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from penstock.core.model import MIB, Headers
+from penstock.core.values import quick_value
 
 # The digest of nothing, and how many candidate part sizes an ETag is held against: each costs one
 # reading of the file.
@@ -42,7 +42,7 @@ class TagKind(enum.Enum):
     OPAQUE = "opaque"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Tag:
     """An ETag, read: `hex` is its digest part, `parts` the number of parts it was made of."""
 
@@ -160,7 +160,7 @@ class Weight(enum.Enum):
     OPEN = "nothing proves or disproves it"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Finding:
     """A weight, and what it rests on: `by` as the report names it, the digests where they differ.
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from penstock.core.ratelimit import NOTHING, Word
 from penstock.core.shares import Runs
+from penstock.core.values import quick_value
 from penstock.core.window import NS_PER_S, Count, Terms
 
 # Two resets nearer than this are the same window: Date and delta fields are whole seconds. In a
@@ -51,7 +52,7 @@ _STEADY_PARTS = 25
 _MOST_PATIENCE = 32
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Heard:
     """One request's end. `refused`: by the quota; `silent`: one time-out too many in a row."""
 

@@ -18,7 +18,7 @@ import itertools
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from penstock.core.errors import TableError
 from penstock.core.values import quick_value
@@ -303,7 +303,7 @@ def _header_names(header: str, separator: str) -> list[str] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Header:
     """A CSV's columns by what they mean; the rest is metadata."""
 
@@ -438,14 +438,14 @@ def _json_row(pairs: Sequence[tuple[str, object]], place: _Place) -> ManifestRow
     return replace(row, status=status, digests={**row.digests, **digests})
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Object:
     """A JSON object as it stands: with its order, and keys that stand twice."""
 
     pairs: list[tuple[str, object]]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Literal:
     """A number, as its text."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from penstock.core.model import GIB, MIB, TIB
+from penstock.core.values import quick_value
 
 
 class Attaches(enum.Enum):
@@ -20,7 +20,7 @@ class Attaches(enum.Enum):
     """All at once, after every transfer of the run has ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Traits:
     """How a platform differs in numbers. Sizes in bytes, times in seconds."""
 

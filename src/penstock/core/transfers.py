@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from penstock.core.lifecycle import State
@@ -28,7 +28,7 @@ class OnConflict(enum.Enum):
     RENAME = "rename"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Choices:
     """What the caller chose, for every transfer of a run. Sizes in bytes."""
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fractions import Fraction
+
+from penstock.core.values import quick_value
 
 NS_PER_S = 1_000_000_000
 # A share is a fraction of small numbers, whatever a float makes of it: 0.29 of 100 is 29.
@@ -29,7 +30,7 @@ def ns(seconds: float) -> int:
     return math.ceil(seconds * NS_PER_S)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Terms:
     """What a profile says about its quota: `quota` requests in any `window_ns`.
 
@@ -52,7 +53,7 @@ class Terms:
         return min(self.quota, max(1, int(self.quota * share)))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Count:
     """The slots of a key at one moment.
 

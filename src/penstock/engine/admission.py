@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol, Self
 
+from penstock.core.values import quick_value
 from penstock.core.window import NS_PER_S, Terms
 from penstock.engine.slots import Outcome
 
 _TOO_MANY_REQUESTS = 429
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class QuotaView:
     """A quota as it stands. Requests, and seconds; `closed_until` is epoch seconds or None.
 

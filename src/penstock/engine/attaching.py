@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from penstock.core.errors import (
     Effect,
@@ -21,6 +20,7 @@ from penstock.core.errors import (
     RunStopped,
 )
 from penstock.core.transfers import Ended, UpTransfer
+from penstock.core.values import quick_value
 from penstock.engine.context import Context
 from penstock.engine.exchange import Tally
 from penstock.platforms.describing import Attachment, keeper_of
@@ -34,7 +34,7 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Waiting:
     """A transfer whose content is there and whose metadata is still to be stored."""
 

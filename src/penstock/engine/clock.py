@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.core.values import quick_value
 
-@dataclass(frozen=True, slots=True)
+
+@quick_value(frozen=True, slots=True)
 class Clock:
     """Reads the loop's time (`now_s()`) and the epoch (`wall_at()`), both in seconds.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from penstock.core.proof import (
     read_tag,
     weigh,
 )
+from penstock.core.values import quick_value
 from penstock.engine import files
 from penstock.engine.digests import can_digest, new_digest
 from penstock.engine.exchange import Exchange, Tally
@@ -44,7 +45,7 @@ class Outcome(enum.Enum):
     UNPROVED = "cannot be proved"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Claim:
     """What a file should be. `path` is a local file with the same bytes, where there is one.
 
@@ -58,7 +59,7 @@ class Claim:
     file: RemoteFile | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Compared:
     """A comparison's end, and why it is not `SAME`."""
 

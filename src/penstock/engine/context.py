@@ -6,12 +6,13 @@ import hashlib
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import anyio
 
 from penstock.core.events import Event, Note
 from penstock.core.transfers import Choices
+from penstock.core.values import quick_value
 from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
 from penstock.engine.folders import Folders
@@ -62,7 +63,7 @@ class Sent:
             self._ids[key] = file_id
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Context:
     """A run's shared means. Workers change none of it."""
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from penstock.core.values import quick_value
 from penstock.engine.columns import UNREADABLE, RowUnreadable
 from penstock.engine.ledger import Held, Ledger
 from penstock.platforms.control import Mark
@@ -25,7 +25,7 @@ INTENDED, ACCEPTED, UNCLEAR = "intended", "accepted", "unclear"
 _UNENDED = (INTENDED, ACCEPTED, UNCLEAR)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Deed:
     """An action that a run, which did not end by itself, asked for or was about to."""
 
@@ -44,7 +44,7 @@ class Deed:
         return self.state in _UNENDED
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Outcome:
     """What became of a deed."""
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from penstock.core.values import quick_value
+
 # A look at everything, for what is not found at its position.
 EVERYWHERE = -1
 
@@ -44,7 +46,7 @@ class Group:
     batch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Look:
     """A look that began: at what, when, and what was waited for there."""
 

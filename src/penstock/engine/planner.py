@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from penstock.core.errors import (
@@ -40,7 +40,7 @@ Deliver: TypeAlias = Callable[[Sequence[Planned]], Awaitable[None]]
 BATCH = 200
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Selecting:
     """Which files of a source are meant, and how sources keep their names."""
 

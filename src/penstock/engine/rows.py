@@ -17,6 +17,7 @@ from penstock.core.jsontext import written_ascii
 from penstock.core.lifecycle import Event, State, after
 from penstock.core.model import Direction, Fingerprint, Identity, RemoteFile
 from penstock.core.times import when
+from penstock.core.values import quick_value
 from penstock.engine.columns import (
     UNREADABLE,
     RowUnreadable,
@@ -81,7 +82,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Intent:
     """A request that was about to be sent, and whose answer might have been lost."""
 
@@ -95,7 +96,7 @@ class Intent:
     made_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Run:
     """An earlier run; `ended_at` and `summary` (JSON) are None where it did not end by itself."""
 
@@ -107,7 +108,7 @@ class Run:
     summary: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Held:
     """A transfer another live process is moving."""
 

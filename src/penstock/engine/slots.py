@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ import anyio
 
 from penstock.core.errors import QuotaStoreError, UsageError
 from penstock.core.quota import Heard, Standing
+from penstock.core.values import quick_value
 from penstock.core.window import NS_PER_S, Count, Terms, Window, ns
 from penstock.engine.clock import Clock
 from penstock.engine.files import hop
@@ -73,7 +74,7 @@ def key_of(endpoint: str, secret_or_group: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Opened:
     """The key under which a window is to be asked for, and the store's axis of time."""
 
@@ -81,7 +82,7 @@ class Opened:
     offset_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Turn:
     """What a limiter tells and asks in one go.
 
@@ -110,7 +111,7 @@ class Turn:
     leaving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Outcome:
     """What a turn gave: slots, and the key as it stands after it.
 

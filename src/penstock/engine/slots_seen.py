@@ -10,15 +10,16 @@ import os
 import platform
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from penstock.core.errors import QuotaStoreError
 from penstock.core.quota import Standing
+from penstock.core.values import quick_value
 from penstock.core.window import Count, Terms, ns
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Spender:
     """A process that has the key open or slots in flight. `host` '' where the store knows none."""
 
@@ -27,7 +28,7 @@ class Spender:
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Seen:
     """A key at `now_ns`, on its store's axis. A key nobody has spent has none used."""
 

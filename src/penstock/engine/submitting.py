@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from penstock.core.errors import AnswerLost
 from penstock.core.events import Event, Note
 from penstock.core.metadata import Fault, MetadataRow
 from penstock.core.report import Line
+from penstock.core.values import quick_value
 from penstock.engine.exchange import Exchange
 from penstock.platforms.submitting import Problem, Record, RecordSchema, TakesSubmissions
 
@@ -31,7 +32,7 @@ _SUBMITTING = 2
 _NOT_HERE = "is no file of this command"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Row:
     """A row as it is to be a record: its text, and the files it names by column."""
 
@@ -40,7 +41,7 @@ class Row:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Asked:
     """What the command says: a label (None: records only), and whether part of it will do."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from penstock.core.actionreport import ActionLine
 from penstock.core.errors import PenstockError
 from penstock.core.units import format_duration
+from penstock.core.values import quick_value
 from penstock.platforms.control import Evidence, Mark, Scope, Sign, Thing
 
 # How long a request whose sender is gone may take to show in the platform's memory. A guess:
@@ -36,7 +37,7 @@ class Todo:
     look_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Course:
     """What a run of actions does: which, where, how long each is waited for."""
 

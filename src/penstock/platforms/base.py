@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -55,9 +55,10 @@ from penstock.core.model import (
     validator_of,
 )
 from penstock.core.traits import Traits
+from penstock.core.values import quick_value
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Prepared:
     """What a platform says of a container before anything moves. None: it does not say.
 

@@ -8,13 +8,13 @@ and nothing is repeated here.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from penstock.core.model import Flow
+from penstock.core.values import quick_value
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Past:
     """An action as the platform remembers it: what, how it went, when it was asked for.
 
@@ -27,7 +27,7 @@ class Past:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Thing:
     """Something that can be acted on, as a listing shows it.
 
@@ -48,7 +48,7 @@ class Thing:
     wallet: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class ThingPage:
     """One page of things. `next` is the offset of the next, `total` as the server counts them."""
 
@@ -57,7 +57,7 @@ class ThingPage:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Scope:
     """Which things a listing is of, as far as the server is asked to choose."""
 
@@ -66,7 +66,7 @@ class Scope:
     wallet: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Mark:
     """What was seen of a thing just before it was acted on, to tell later what is new.
 
@@ -101,7 +101,7 @@ class Sign(enum.Enum):
     """As before, and there is no memory that could tell."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Evidence:
     """A sign, and where it is of a failure the reason for it.
 

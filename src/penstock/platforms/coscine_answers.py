@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from penstock.core.errors import AnswerUnusable, ExchangeError, Refused
 from penstock.core.model import NO_AUTH, Request, Response
+from penstock.core.values import quick_value
 from penstock.platforms.base import TRANSIENT, JsonObject, storage_refusal
 
 # How a request over the quota is refused is not documented ("may be ignored for some time"): 429
@@ -31,7 +31,7 @@ _UNIT = re.compile(
 _POWERS = "kmgtp"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Paged:
     """The entries of one page, the next page's number where there is one, and the whole count."""
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from penstock.core.errors import LocationError, ProfileError
 from penstock.core.locations import suggestion, unescape
+from penstock.core.values import quick_value
 from penstock.platforms.base import JsonObject, refuse_name
 
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
@@ -42,7 +43,7 @@ S3_CARRIED = frozenset(("rdss3", "dsnrws3"))
 HOLDS_FILES = frozenset(("rds", "dsnrwweb", *_S3_OPTIONS))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Settings:
     """What a profile may set: which endpoints to use, and how often a path is encoded."""
 
@@ -69,7 +70,7 @@ class Settings:
         return cls(settings.get("endpoints") == "legacy", settings.get("path_encoding") == "double")
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Keys:
     """A bucket, and the key pairs of a resource for it. Shows neither keys nor bucket."""
 
@@ -79,7 +80,7 @@ class Keys:
     write: tuple[str, str] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Resource:
     """A resource as Coscine describes it. `type` is the general type ('rdss3'), lower case."""
 
@@ -102,7 +103,7 @@ class Resource:
         return f"{self.project}/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Named:
     """Something with an id, perhaps a slug, and names."""
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from penstock.core.errors import ProfileError
+from penstock.core.values import quick_value
 
 SH = "http://www.w3.org/ns/shacl#"
 OWL = "http://www.w3.org/2002/07/owl#"
@@ -34,7 +35,7 @@ JUDGED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Term:
     """One allowed value: an IRI or a literal's text, and what it is called, by language.
 
@@ -47,7 +48,7 @@ class Term:
     turtle: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Field:
     """One field. `path` is its property's IRI; for one of a nested profile, `above` is the field's.
 
@@ -80,7 +81,7 @@ class Field:
         return (*(self.above.key if self.above is not None else ()), self.path)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Profile:
     """A profile's fields in the order of the form, and the class of a file's node.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.core.metadata import Column, Trouble, Values
+from penstock.core.values import quick_value
 from penstock.platforms.coscine_profile import RDF, Field, Profile, Term, parse, rdflib_
 from penstock.platforms.coscine_shacl import Finding, Shapes, told
 from penstock.platforms.coscine_terms import IRI, NO_TEXT, XSD, Node, literal
@@ -37,7 +38,7 @@ _PREFIXES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Preset:
     """What a resource fixes, or gives where nothing is said: terms as they stand in turtle."""
 

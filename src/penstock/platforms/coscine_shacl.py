@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.core.errors import ProfileError
+from penstock.core.values import quick_value
 from penstock.platforms.coscine_profile import JUDGED, RDF, SH, quiet, rdflib_
 
 # What a property shape says of each value by itself.
@@ -36,7 +37,7 @@ _AT_ONCE = 20_000
 _OURS = "urn:x-penstock:"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Finding:
     """One result: of which of those asked about, the component that was broken, and where."""
 
@@ -169,7 +170,7 @@ class Shapes:
             data.add((value, rdf.URIRef(f"{RDF}type"), rdf.URIRef(kind)))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class _Result:
     """A validation result of pyshacl's, read."""
 

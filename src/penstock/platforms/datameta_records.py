@@ -17,7 +17,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from urllib.parse import quote
 from penstock.core.errors import AnswerLost, Refused
 from penstock.core.metadata import Column, Trouble, Values
 from penstock.core.model import Flow, Place, Rank, Repeat, Response
+from penstock.core.values import quick_value
 from penstock.platforms.base import JsonObject
 from penstock.platforms.datameta_requests import Requests, id_in, objects_in
 from penstock.platforms.describing import Attachment, SchemaFound, StoredPage
@@ -33,7 +34,7 @@ from penstock.platforms.submitting import Problem, Record, RecordSchema, Submitt
 _HOW_OFTEN_TO_ASK = 3
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Metadatum:
     """One column the server has. `pattern_means` is the server's own sentence about `pattern`."""
 
@@ -46,7 +47,7 @@ class Metadatum:
     date_format: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Records:
     """The schema of one server's records."""
 

@@ -10,16 +10,16 @@ each row with the same schema.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from penstock.core.metadata import Schema, Values
 from penstock.core.model import Flow, Place, RemoteFolder
+from penstock.core.values import quick_value
 from penstock.platforms.base import Platform
 from penstock.platforms.handing import Carrying
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class SchemaFound:
     """A place's schema; `warning` says what of it could not be read, so that the server decides."""
 
@@ -27,7 +27,7 @@ class SchemaFound:
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Attachment:
     """One file's metadata, as its schema compiled it. `file_id` is None where it is not there."""
 
@@ -37,7 +37,7 @@ class Attachment:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class StoredPage:
     """What is stored with files: values by the path below the place that was asked about."""
 

@@ -11,7 +11,7 @@ Nothing here holds a key: `Handed` passes them from the flow that read them to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol, runtime_checkable
 
 from penstock.core.errors import ExchangeError
@@ -34,10 +34,11 @@ from penstock.core.model import (
     Upload,
 )
 from penstock.core.traits import Attaches, Traits
+from penstock.core.values import quick_value
 from penstock.platforms.base import Platform, Prepared
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Key:
     """A key pair, on its way from the flow that read it to the engine, which alone keeps it.
 
@@ -60,7 +61,7 @@ class Carrier(Platform, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Handed:
     """Who carries a container's files, and the key pairs its requests name."""
 

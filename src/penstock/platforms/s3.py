@@ -14,7 +14,7 @@ Sources, by short name: [API] Amazon S3 API reference; [UG] Amazon S3 user guide
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote, unquote, unquote_plus, urlencode
 from xml.sax.saxutils import escape
 
@@ -45,6 +45,7 @@ from penstock.core.model import (
 from penstock.core.proof import TagKind, multipart_tag, read_tag, tag_of
 from penstock.core.times import when
 from penstock.core.traits import Traits
+from penstock.core.values import quick_value
 from penstock.platforms.base import TRANSIENT, Prepared, ranged_get, refuse_name, retry_after_s
 from penstock.platforms.beginning import all_begin_again
 from penstock.platforms.xmlreading import XmlElement
@@ -91,7 +92,7 @@ _WHOLE = "-"
 _GONE = 404
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 @all_begin_again
 class S3:
     """The flows of one bucket. `read` and `write` are names of keys; without `write` none may."""

@@ -8,14 +8,15 @@ neither a lost answer nor a nightly run submits twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 from penstock.core.metadata import Schema
 from penstock.core.model import Flow
+from penstock.core.values import quick_value
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Record:
     """A record as the platform has it: its text as the schema compiles it, and files by column.
 
@@ -28,7 +29,7 @@ class Record:
     submission: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Problem:
     """What is against a submission: the record or file it is about (None: all of it), and why."""
 
@@ -46,7 +47,7 @@ class RecordSchema(Schema, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Submitted:
     """A submission that was made, or why none was."""
 

@@ -11,12 +11,11 @@ harm: an unknown status is no evidence, and an unknown word of an entry is "unde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from penstock.core.values import quick_value
 from penstock.platforms.control import Evidence, Mark, Past, Sign, Thing
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value(frozen=True, slots=True)
 class Way:
     """How an action goes: from which states (None: any), by which, to which."""
 
