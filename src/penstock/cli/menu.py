@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +44,8 @@ class Menu(click.Group):
         name = args[0]
         known = self.list_commands(ctx)
         if name not in known and not ctx.resilient_parsing:
+            import difflib  # noqa: PLC0415 - for slips alone
+
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
             raise click.UsageError(f"no such command {name!r}{meant}", ctx)

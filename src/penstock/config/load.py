@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import date, datetime
@@ -111,7 +110,6 @@ def _read_toml(path: Path, *, must_exist: bool) -> Mapping[str, object]:
     try:
         with path.open("rb") as stream:
             text = stream.read(_LARGEST_CONFIG).decode("utf-8-sig")
-        return tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         if must_exist:
             raise ProfileError(f"the configuration file {path} does not exist") from None
@@ -122,6 +120,10 @@ def _read_toml(path: Path, *, must_exist: bool) -> Mapping[str, object]:
         ) from None
     except UnicodeDecodeError:
         raise ProfileError(f"the configuration file {path} is not UTF-8") from None
+    import tomllib  # noqa: PLC0415 - most have no such file
+
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         # Its message has the line and column, and never the line itself.
         raise ProfileError(f"the configuration file {path} is not TOML: {error}") from None

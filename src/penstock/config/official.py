@@ -10,7 +10,6 @@ keys without values; the variables are read as a pair).
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,6 +55,8 @@ def from_file(home: Path, warnings: list[str]) -> tuple[Credentials, ...]:
     except (OSError, ValueError):
         warnings.append(f"{path} cannot be read, and is not used")
         return ()
+    import configparser  # noqa: PLC0415 - few have such a file
+
     # Without interpolation, which would read a '%' in a token.
     parser = configparser.ConfigParser(allow_no_value=True, interpolation=None)
     try:

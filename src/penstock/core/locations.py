@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection
 from typing import TypeAlias
@@ -138,6 +137,8 @@ def is_url(text: str) -> bool:
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """`; did you mean 'cavatica'?` where one of `known` is close to `word`, else ''."""
+    import difflib  # noqa: PLC0415 - for slips alone
+
     near = difflib.get_close_matches(word.lower(), [k.lower() for k in sorted(known)], n=1)
     named = [k for k in sorted(known) if near and k.lower() == near[0]]
     return f"; did you mean {named[0]!r}?" if named else ""

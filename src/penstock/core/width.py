@@ -13,7 +13,6 @@ files and four large ones are weighed by one measure.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
 
 from penstock.core.model import KIB, MIB
 
@@ -192,6 +191,8 @@ class Width:
         """Whether bodies wait for their first byte far longer than one must."""
         if self._soonest_s is None or len(epoch.waits_s) < min(self.width, 8):
             return False
+        from statistics import median  # noqa: PLC0415 - few runs get as far, and it takes 3 ms
+
         return median(epoch.waits_s) > max(_QUEUEING * self._soonest_s, 0.05)
 
     def _epoch_s(self) -> float:

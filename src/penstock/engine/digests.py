@@ -10,7 +10,6 @@ from collections.abc import Iterable, Set
 from typing import Any
 
 import blake3
-import google_crc32c
 
 from penstock.core.model import Headers
 from penstock.core.proof import TagKind, promised_digests, read_tag
@@ -50,7 +49,11 @@ class _Crc32c:
     digest_size = 4
 
     def __init__(self, running: Any = None) -> None:  # noqa: ANN401 - the library has no types
-        self._running: Any = running or google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+        if running is None:
+            import google_crc32c  # noqa: PLC0415 - few storages have one
+
+            running = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+        self._running: Any = running
 
     def copy(self) -> _Crc32c:
         """A running digest of the same bytes."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import anyio
-from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 from penstock.config import Token
 from penstock.core.errors import (
@@ -516,11 +515,11 @@ def _say_tries(error: PenstockError, tried: int) -> None:
         error.args = (f"{error.args[0]} (tried {tried} times)", *error.args[1:])
 
 
-_JITTER = wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
-
-
 def _full_jitter(tried: int) -> float:
     """A pause in seconds before try `tried + 1`: full jitter over a doubling range."""
-    state = RetryCallState(Retrying(), None, (), {})
+    import tenacity  # noqa: PLC0415 - where all goes well nothing is tried again
+
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.attempt_number = tried
-    return _JITTER(state)
+    pause = tenacity.wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
+    return pause(state)

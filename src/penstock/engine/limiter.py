@@ -20,10 +20,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
-from aiolimiter import AsyncLimiter
 
 from penstock.core.errors import QuotaStoreError, TokenRefused
 from penstock.core.model import Headers, Rank
@@ -34,6 +33,9 @@ from penstock.engine.admission import QuotaView, Slot, view_of
 from penstock.engine.clock import Clock
 from penstock.engine.slots import Outcome, SlotStore, Turn
 from penstock.engine.waiters import Waiters
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 # Slots asked for in one turn: enough that the store costs little, few enough that processes
 # which share a key take turns. Source: own measurement of turns of 1 to 256 slots, 2026-11-21.
@@ -412,6 +414,8 @@ class Limiter:
         if not 0 < burst < top:
             self._pacer = None
         elif self._pacer is None or self._pacer.max_rate != burst:
+            from aiolimiter import AsyncLimiter  # noqa: PLC0415 - seldom needed, and slow to import
+
             self._pacer = AsyncLimiter(burst, burst * self._window_s / top)
 
     def _is_open(self, now_ns: int) -> bool:
