@@ -311,7 +311,7 @@ def _names(works: Sequence[Callable[..., Any]]) -> str:
 
 @lru_cache
 def _method(name: str) -> str:
-    return name.split(".<locals>", maxsplit=1)[0].rpartition(".")[2]
+    return name.split(".<locals>", maxsplit=1)[0].rpartition(".")[2].removesuffix("_all")
 
 
 def _alone(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> _Outcome:

@@ -16,10 +16,17 @@ from pathlib import Path
 
 import anyio
 
-from penstock.core.errors import AnswerUnusable, Conflict, DigestMismatch, RemoteChanged, Unproved
+from penstock.core.errors import (
+    AnswerUnusable,
+    Conflict,
+    DigestMismatch,
+    PenstockError,
+    RemoteChanged,
+    Unproved,
+)
 from penstock.core.events import BytesMoved
 from penstock.core.lifecycle import State
-from penstock.core.model import Fingerprint, Headers
+from penstock.core.model import Fingerprint, Headers, Response
 from penstock.core.proof import Finding, Weight, disagreement
 from penstock.core.times import when
 from penstock.core.transfers import Choices, Compare, DownTransfer, Ended, OnConflict
@@ -41,7 +48,15 @@ MOST_FETCHES = 4
 class Download:
     """One file's way down, claimed by this run."""
 
-    def __init__(self, context: Context, transfer: DownTransfer, row: Row, tally: Tally) -> None:
+    def __init__(
+        self,
+        context: Context,
+        transfer: DownTransfer,
+        row: Row,
+        tally: Tally,
+        first: Response | PenstockError | None = None,
+    ) -> None:
+        """`first` is what came of a first try, as in `Exchange.run`."""
         self._context = context
         self._transfer = transfer
         self._row = row
@@ -55,6 +70,7 @@ class Download:
             Leases(context.exchange, context.renewals, transfer.file, tally),
             self._weighing,
             self._progress,
+            first,
         )
 
     async def run(self) -> Ended:

@@ -33,6 +33,7 @@ from penstock.core.retry import Verdict, decide
 from penstock.core.times import http_date
 from penstock.engine import moments
 from penstock.engine.admission import Slot
+from penstock.engine.bursts import TOO_MUCH, Bursts
 from penstock.engine.clock import Clock
 from penstock.engine.coming import GOT_ON, Coming
 from penstock.engine.files import Beside
@@ -60,8 +61,6 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 
 _UNAUTHORISED = 401
-# Answers to a body by which a server may mean that too many are in flight.
-_TOO_MUCH = frozenset((429, 500, 502, 503, 504))
 
 
 @dataclass(slots=True)
@@ -179,6 +178,9 @@ class Exchange:
         self._server_ahead_s: float | None = None
         self._outages = Outages(tell)
         self._spare = MOST_SPARE_TRIES
+        self.bursts = Bursts(
+            transport, permits, self._outages, self._keys.sign, self._won, clock.now_s
+        )
         self.total = Tally()
         self.once = 0
         """API requests whose answers are remembered, so that no later run sends them."""
@@ -218,8 +220,11 @@ class Exchange:
         tally: Tally | None = None,
         progress: Progress = lambda _: None,
         beside: Beside | None = None,
+        first: Response | PenstockError | None = None,
     ) -> T:
         """What the flow returns. `beside` sees file bytes as they pass, in the thread they do.
+
+        `first` is what came of a first try of its first request, which a burst sent.
 
         Raises whatever the flow does not catch, and `TokenRefused`, which no flow is asked about.
         Cancelled, the flow is closed and every slot and permit is given back or held as it must.
@@ -229,11 +234,12 @@ class Exchange:
             request = next(flow)
             for _ in range(MOST_ANSWERS):
                 try:
-                    response = await self._request(request, tally, progress, beside)
+                    response = await self._request(request, tally, progress, beside, first)
                 except (ExchangeError, RemoteChanged) as error:
                     request = flow.throw(error)
                 else:
                     request = flow.send(response)
+                first = None
             raise AnswerUnusable(f"{request.shown}: {MOST_ANSWERS} answers led to no end")
         except StopIteration as stop:
             result: T = stop.value
@@ -242,7 +248,12 @@ class Exchange:
             flow.close()
 
     async def _request(
-        self, request: Request, tally: Tally, progress: Progress, beside: Beside | None
+        self,
+        request: Request,
+        tally: Tally,
+        progress: Progress,
+        beside: Beside | None,
+        first: Response | PenstockError | None,
     ) -> Response:
         """An accepted answer, after as many tries as the request may have."""
         self._check_host(request)
@@ -250,19 +261,28 @@ class Exchange:
             await self._begin_again(request, tally)
         coming = Coming(request, progress)
         try:
-            return await self._try(coming, tally, progress, beside)
+            return await self._try(coming, tally, progress, beside, first)
         except BaseException:
             coming.drop()
             raise
 
     async def _try(
-        self, coming: Coming, tally: Tally, progress: Progress, beside: Beside | None
+        self,
+        coming: Coming,
+        tally: Tally,
+        progress: Progress,
+        beside: Beside | None,
+        first: Response | PenstockError | None,
     ) -> Response:
         request = coming.whole
         tried = refused_by_quota = 0
         while True:
             try:
-                response = await self._send_when_open(coming, tally, progress, beside)
+                if first is not None:
+                    given, first = first, None
+                    response = await self._given(request, given, progress)
+                else:
+                    response = await self._send_when_open(coming, tally, progress, beside)
             except PenstockError as error:
                 anew = coming.broke(error)
                 await self._ask_the_network(request, error)
@@ -289,12 +309,28 @@ class Exchange:
                     raise
                 asked_s = _asked_for(error)
             else:
-                self._spare = min(self._spare + SPARE_TRIES_WON, MOST_SPARE_TRIES)
+                self._won(1)
                 return coming.ended(response)
             self._spare -= 1
             tally.repeats += 1
             self.total.repeats += 1
             await anyio.sleep(max(self._pause(max(tried, 1)), asked_s))
+
+    def _won(self, answers: int) -> None:
+        """So many answers were accepted: each wins a share of a repeat."""
+        self._spare = min(self._spare + answers * SPARE_TRIES_WON, MOST_SPARE_TRIES)
+
+    async def _given(
+        self, request: Request, given: Response | PenstockError, progress: Progress
+    ) -> Response:
+        """What a burst's try came to, judged as any other."""
+        if isinstance(given, PenstockError):
+            raise given
+        if given.status in request.accept:
+            return given
+        if given.body:
+            progress(-len(given.body))
+        raise await self._refused(request, given, None, self._credentials.token, None)
 
     async def _begin_again(self, request: Request, tally: Tally) -> None:
         """The pause before a flow asks once more, which comes out of the run's repeats.
@@ -415,7 +451,7 @@ class Exchange:
                 passing.broke(lost=isinstance(error, AnswerLost))
             raise
         moments.reached(moments.ANSWERED, shown, response.status)
-        if passing is not None and response.status in _TOO_MUCH:
+        if passing is not None and response.status in TOO_MUCH:
             passing.body.lost()
         if response.status not in request.accept:
             raise await self._refused(request, response, slot, token, passing)

@@ -18,13 +18,14 @@ from dataclasses import replace
 
 import anyio
 
-from penstock.core.errors import RemoteChanged
+from penstock.core.errors import PenstockError, RemoteChanged
 from penstock.core.model import (
     MIB,
     UNKNOWN_SIZE,
     Fingerprint,
     Flow,
     Headers,
+    Lease,
     Part,
     Receipt,
     Request,
@@ -43,6 +44,7 @@ from penstock.engine.leases import Leases
 from penstock.engine.partials import Partial
 from penstock.engine.rows import Row
 from penstock.engine.weighing import Fetched, Weighing
+from penstock.platforms.base import Platform
 
 # A file up to this size is held in memory, which is then less than a large body's two buffers,
 # and costs a third of what a file of its own in the threads does.
@@ -57,6 +59,7 @@ _FAST_TOGETHER = 2 * FAST
 _MOMENT_S = 0.1
 
 _WHOLE, _RANGE = 200, 206
+_WIDE = f"bytes=0-{SMALL - 1}"
 
 
 class Flushing:
@@ -90,8 +93,11 @@ class Fetching:
         leases: Leases,
         weighing: Weighing,
         progress: Callable[[int], None],
+        first: Response | PenstockError | None = None,
     ) -> None:
+        """`first` is what came of a first try, as in `Exchange.run`."""
         self._context = context
+        self._first = first
         self._row = row
         self._leases = leases
         self._weighing = weighing
@@ -110,7 +116,7 @@ class Fetching:
         """The file's size, where its listing does not tell; a small file comes with the answer."""
         platform = self._context.exchange.platform
         answer = await self._leases.ask(
-            lambda lease: _widened(platform.probe(lease)), self._progress
+            lambda lease: widened(platform.probe(lease)), self._progress, first=self._given()
         )
         total = self._learn(answer)
         whole = answer.status in {_WHOLE, _RANGE} and len(answer.body) == total
@@ -119,6 +125,10 @@ class Fetching:
         elif answer.body:
             self._progress(-len(answer.body))
         return total
+
+    def _given(self) -> Response | PenstockError | None:
+        given, self._first = self._first, None
+        return given
 
     @property
     def told(self) -> Mapping[str, str]:
@@ -131,11 +141,8 @@ class Fetching:
         return answer.headers, self._learn(answer)
 
     def _learn(self, answer: Response) -> int | None:
-        total = answer.headers.get("content-range", "").rpartition("/")[2]
         self._takes_ranges = answer.status != _WHOLE
-        if answer.status == _WHOLE:
-            total = answer.headers.get("content-length", "")
-        return whole_number(total)
+        return total_of(answer)
 
     async def fetch(self, partial: Partial, size: int | None, *, fresh: bool) -> Fetched:
         """The whole file in the partial, flushed, with its digests; from receipts if they hold.
@@ -184,17 +191,9 @@ class Fetching:
         if came is None or len(came[1]) != size:
             platform = self._context.exchange.platform
             answer = await self._leases.ask(
-                lambda lease: _held(
-                    platform.get_part(
-                        lease,
-                        Part(1, 0, size),
-                        "",
-                        total=size,
-                        validator=None,
-                        digests=frozenset(),
-                    )
-                ),
+                lambda lease: held(small_part(platform, lease, size)),
                 self._progress,
+                first=self._given(),
             )
             came = answer.headers, answer.body
         headers, body = came
@@ -202,7 +201,9 @@ class Fetching:
 
         def write() -> dict[str, str]:
             path = partial.lock()
-            return files.write_small(partial.descriptor, path, body, names)
+            digests = files.write_small(partial.descriptor, path, body, names)
+            files.flush_open(partial.descriptor, path)
+            return digests
 
         return Fetched(await self._context.files.do(write), headers, size)
 
@@ -348,22 +349,43 @@ class Fetching:
         return answer.headers, dict(answer.digests)
 
 
-def _held(flow: Flow[Response]) -> Flow[Response]:
+def total_of(answer: Response) -> int | None:
+    """The size that an answer says its file has."""
+    total = answer.headers.get("content-range", "").rpartition("/")[2]
+    if answer.status == _WHOLE:
+        total = answer.headers.get("content-length", "")
+    return whole_number(total)
+
+
+def small_part(platform: Platform, lease: Lease, size: int) -> Flow[Response]:
+    """The flow that asks for a small file as one part."""
+    return platform.get_part(
+        lease, Part(1, 0, size), "", total=size, validator=None, digests=frozenset()
+    )
+
+
+def held(flow: Flow[Response]) -> Flow[Response]:
     """The flow, its file's bytes held in memory."""
-    return _each(flow, lambda request: replace(request, held=SMALL))
+    return _each(flow, hold)
 
 
-def _widened(flow: Flow[Response]) -> Flow[Response]:
+def widened(flow: Flow[Response]) -> Flow[Response]:
     """The flow that asks for a file's first byte, asking for all that a small file has."""
-
-    def widen(request: Request) -> Request:
-        headers = tuple(
-            (name, f"bytes=0-{SMALL - 1}") if name.lower() == "range" else (name, value)
-            for name, value in request.headers
-        )
-        return replace(request, headers=headers, held=SMALL)
-
     return _each(flow, widen)
+
+
+def widen(request: Request) -> Request:
+    """A request for a file's first byte, asking for all that a small file has."""
+    headers = tuple(
+        (name, _WIDE) if name.lower() == "range" else (name, value)
+        for name, value in request.headers
+    )
+    return replace(request, headers=headers, held=SMALL)
+
+
+def hold(request: Request) -> Request:
+    """A request for a small file, its bytes held in memory."""
+    return replace(request, held=SMALL)
 
 
 def _each(flow: Flow[Response], change: Callable[[Request], Request]) -> Flow[Response]:

@@ -341,12 +341,10 @@ def open_partial(path: str, size: int) -> int:
 def flush(path: str) -> None:
     """A file's bytes are on the disk. Blocks; call it through `hop`."""
     descriptor = os.open(path, os.O_RDWR)
-    moments.reached(moments.FLUSHING, path)
     try:
-        os.fsync(descriptor)
+        flush_open(descriptor, path)
     finally:
         os.close(descriptor)
-    moments.reached(moments.FLUSHED, path)
 
 
 def publish(partial: str, final: str, modified_at: float | None = None) -> Fingerprint:
@@ -366,7 +364,19 @@ def place(partial: str, final: str, modified_at: float | None = None) -> Fingerp
     else:
         os.utime(partial)
     # Before it has its name: another program may change what stands there at once.
-    published = fingerprint_of(os.stat(partial))  # noqa: PTH116
+    return _placed(fingerprint_of(os.stat(partial)), partial, final)  # noqa: PTH116
+
+
+def place_open(
+    descriptor: int, partial: str, final: str, modified_at: float | None = None
+) -> Fingerprint:
+    """As `place`, of a small file that was written just now by this descriptor. Blocks."""
+    if modified_at is not None:
+        os.utime(partial, (modified_at, modified_at))
+    return _placed(fingerprint_of(os.fstat(descriptor)), partial, final)
+
+
+def _placed(published: Fingerprint, partial: str, final: str) -> Fingerprint:
     moments.reached(moments.RENAMING, partial, final)
     try:
         os.replace(partial, final)  # noqa: PTH105 - bytes paths and speed
@@ -378,7 +388,7 @@ def place(partial: str, final: str, modified_at: float | None = None) -> Fingerp
 
 
 def write_small(descriptor: int, path: str, body: bytes, names: Iterable[str]) -> dict[str, str]:
-    """The digests of `body`, which is now all that stands in an open file, and on the disk.
+    """The digests of `body`, which is now all that stands in an open file; not yet flushed.
 
     Blocks. Raises OSError.
     """
@@ -395,10 +405,14 @@ def write_small(descriptor: int, path: str, body: bytes, names: Iterable[str]) -
         offset += os.pwrite(descriptor, view[offset:], offset)
     moments.reached(moments.WROTE, path, 0, offset)
     digests.update(body)
+    return digests.hex()
+
+
+def flush_open(descriptor: int, path: str) -> None:
+    """An open file's bytes are on the disk. Blocks."""
     moments.reached(moments.FLUSHING, path)
     os.fsync(descriptor)
     moments.reached(moments.FLUSHED, path)
-    return digests.hex()
 
 
 def make_folder(path: Path) -> None:
@@ -432,6 +446,13 @@ def flush_folder(path: str) -> None:
     finally:
         os.close(descriptor)
     moments.reached(moments.FLUSHED, path)
+
+
+def unlink(path: str) -> None:
+    """As `remove`. Blocks."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)  # noqa: PTH107 - bytes paths and speed
+        moments.reached(moments.REMOVED, path)
 
 
 async def remove(path: str) -> None:

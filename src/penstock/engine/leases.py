@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import anyio
 
-from penstock.core.errors import LeaseExpired, SourceMissing
+from penstock.core.errors import LeaseExpired, PenstockError, SourceMissing
 from penstock.core.model import Flow, Lease, Origin, Place, RemoteFile, Response
 from penstock.engine.exchange import Exchange, Tally
 from penstock.engine.files import Beside
@@ -103,8 +103,11 @@ class Leases:
         flow: Callable[[Lease], Flow[Response]],
         progress: Progress = lambda _: None,
         beside: Beside | None = None,
+        first: Response | PenstockError | None = None,
     ) -> Response:
         """The answer to what `flow` asks of a URL, of a fresh one where the first had ended.
+
+        `first` is as in `Exchange.run`.
 
         Raises `LeaseExpired` where a fresh URL is refused as well.
         """
@@ -113,12 +116,12 @@ class Leases:
             lease = await self._get(refused)
             try:
                 return await self._exchange.run(
-                    flow(lease), tally=self._tally, progress=progress, beside=beside
+                    flow(lease), tally=self._tally, progress=progress, beside=beside, first=first
                 )
             except LeaseExpired:
                 if last_try:
                     raise
-                refused = lease
+                refused, first = lease, None
         raise AssertionError("the last try returns or raises")
 
     @property

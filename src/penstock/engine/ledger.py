@@ -14,20 +14,22 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from penstock.core.lifecycle import Event, State, after
+from penstock.core.lifecycle import State
 from penstock.core.model import Fingerprint, Identity
 from penstock.engine.facts import Facts
 from penstock.engine.receipts import Receipts, receipts_of
 from penstock.engine.rows import (
     COLUMNS,
     RUNS,
+    Arrived,
+    End,
     Held,
     Intent,
     Row,
     Run,
+    arrive,
     by_id,
-    dumped,
-    forget_parts,
+    end,
     key_of,
     once_ended,
     once_taken,
@@ -35,19 +37,16 @@ from penstock.engine.rows import (
     read_run,
     row_of,
     rows_of,
-    sorted_json,
     start_over,
     state_of,
-    state_without_parts,
     stored,
 )
 
-__all__ = ["Held", "Intent", "Ledger", "Row", "Run"]
+__all__ = ["Arrived", "End", "Held", "Intent", "Ledger", "Row", "Run"]
 
 _LOOKUP_AT_ONCE = 100
-# The state of a new transfer whose claim was its first event; and once all its parts came at once.
+# The state of a new transfer whose claim was its first event.
 _CLAIMED = once_taken(State.PLANNED).value
-_ARRIVED = after(State(_CLAIMED), Event.ALL_PARTS).value
 
 
 class Ledger(Receipts, Facts):
@@ -76,9 +75,14 @@ class Ledger(Receipts, Facts):
 
         A dead holder's claim is taken.
         """
+        (row,) = await self.claim_all((identity,), run)
+        return row
+
+    async def claim_all(self, identities: Sequence[Identity], run: str) -> list[Row | Held]:
+        """Each as `claim` tells, all in one commit."""
         now = self._wall()
 
-        def work(connection: sqlite3.Connection) -> Row | Held:
+        def claimed(connection: sqlite3.Connection, identity: Identity) -> Row | Held:
             # Most are new: one search of the index less than to look first.
             cursor = connection.execute(
                 "INSERT INTO transfers (direction, endpoint, container, remote_path,"
@@ -91,7 +95,7 @@ class Ledger(Receipts, Facts):
                     "INSERT INTO claims (transfer, holder, claimed_at) VALUES (?, ?, ?)",
                     (cursor.lastrowid, self.holder.id, now),
                 )
-                return Row(cursor.lastrowid, identity, State.PLANNED)
+                return Row(cursor.lastrowid, identity, State.PLANNED, is_new=True)
             row = row_of(connection, identity)
             assert row is not None
             found = connection.execute(
@@ -109,11 +113,18 @@ class Ledger(Receipts, Facts):
             )
             return row
 
+        def work(connection: sqlite3.Connection) -> list[Row | Held]:
+            return [claimed(connection, identity) for identity in identities]
+
         return await self._do(work)
 
-    async def release(self, transfer: int) -> None:
-        """The transfer is nobody's; what is proved of it stays."""
-        await self._do(lambda c: c.execute("DELETE FROM claims WHERE transfer = ?", (transfer,)))
+    async def release(self, *transfers: int) -> None:
+        """The transfers are nobody's; what is proved of them stays."""
+        await self._do(
+            lambda c: c.executemany(
+                "DELETE FROM claims WHERE transfer = ?", [(each,) for each in transfers]
+            )
+        )
 
     async def start(
         self,
@@ -175,26 +186,15 @@ class Ledger(Receipts, Facts):
 
         A file that came at once, in one part, was never `start`ed: `at_once_in` is its partial.
         """
-        proved = (dumped(source), sorted_json(digests), verified_by, size, parts, stored(placed))
+        told = Arrived(transfer, source, digests, verified_by, size, parts, placed, at_once_in)
+        await self.arrived_all((told,))
+
+    async def arrived_all(self, arrivals: Sequence[Arrived]) -> None:
+        """Each as `arrived` tells, all in one commit."""
 
         def work(connection: sqlite3.Connection) -> None:
-            if at_once_in is not None:
-                forget_parts(connection, transfer)
-                connection.execute(
-                    "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
-                    " size = ?, parts = ?, placed = ?, partial = ?, part_size = NULL,"
-                    " validator = NULL, upload_id = NULL, metadata = NULL WHERE id = ?",
-                    (_ARRIVED, *proved, stored(at_once_in), transfer),
-                )
-                return
-            state = state_of(connection, transfer)
-            if state is not State.ARRIVED:
-                state = after(state, Event.ALL_PARTS)
-            connection.execute(
-                "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
-                " size = ?, parts = ?, placed = ? WHERE id = ?",
-                (state.value, *proved, transfer),
-            )
+            for one in arrivals:
+                arrive(connection, one)
 
         await self._do(work)
 
@@ -217,32 +217,28 @@ class Ledger(Receipts, Facts):
 
         `validator` is what tells the state of the remote file, where the platform says it.
         """
+        told = End(
+            transfer,
+            state,
+            source=source,
+            digests=digests or {},
+            verified_by=verified_by,
+            remote_id=remote_id,
+            size=size,
+            mtime_ns=mtime_ns,
+            parts=parts,
+            placed=placed,
+            validator=validator,
+        )
+        await self.end_all((told,))
+
+    async def end_all(self, ends: Sequence[End]) -> None:
+        """Each as `end` tells, all in one commit."""
         now = self._wall()
 
         def work(connection: sqlite3.Connection) -> None:
-            ended = once_ended(state_without_parts(connection, transfer), state)
-            connection.execute(
-                "UPDATE transfers SET state = ?, source = coalesce(?, source), digests = ?,"
-                " verified_by = ?, remote_id = coalesce(?, remote_id), size = ?, mtime_ns = ?,"
-                " parts = ?, placed = ?, validator = coalesce(?, validator), upload_id = NULL,"
-                " partial = NULL, ended_at = ?"
-                " WHERE id = ?",
-                (
-                    ended.value,
-                    dumped(source) if source is not None else None,
-                    sorted_json(digests or {}),
-                    verified_by,
-                    remote_id,
-                    size,
-                    mtime_ns,
-                    parts,
-                    stored(placed),
-                    validator,
-                    now,
-                    transfer,
-                ),
-            )
-            connection.execute("DELETE FROM claims WHERE transfer = ?", (transfer,))
+            for one in ends:
+                end(connection, one, now)
 
         await self._do(work)
 

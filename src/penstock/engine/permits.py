@@ -41,7 +41,7 @@ def resident() -> int:
 class Body:
     """One body's permit, from `async with` to its end."""
 
-    __slots__ = ("_asked_s", "_comes", "_is_lost", "_moved", "_permits")
+    __slots__ = ("_asked_s", "_comes", "_is_lost", "_moved", "_permits", "_told")
 
     def __init__(self, permits: Permits, *, comes: bool) -> None:
         self._permits = permits
@@ -49,6 +49,7 @@ class Body:
         self._asked_s = 0.0
         self._moved = 0
         self._is_lost = False
+        self._told = False
 
     async def __aenter__(self) -> Self:
         await self._permits.take()
@@ -61,7 +62,14 @@ class Body:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._permits.give(lost=self._is_lost)
+        self._permits.give(lost=self._is_lost, told=self._told)
+
+    def brought(self, size: int, waited_s: float) -> None:
+        """One of several small bodies that share the permit: its bytes, and how long it waited."""
+        self._told = True
+        self._permits.width.waited(waited_s)
+        self._permits.width.ended(lost=False)
+        self._permits.moved(size)
 
     def moved(self, size: int) -> None:
         """So many bytes passed."""
@@ -128,10 +136,11 @@ class Permits:
             self.width.filled()
             await self._limiter.acquire()
 
-    def give(self, *, lost: bool) -> None:
-        """A permit is free again. For `Body`."""
+    def give(self, *, lost: bool, told: bool = False) -> None:
+        """A permit is free again; `told`: the width knows of its bodies already. For `Body`."""
         self._limiter.release()
-        self.width.ended(lost=lost)
+        if lost or not told:
+            self.width.ended(lost=lost)
         self._look()
 
     def moved(self, size: int) -> None:

@@ -58,6 +58,8 @@ class Row:
     metadata: str | None = None
     """Digest of the metadata that is stored with it."""
     ended_at: float | None = None
+    is_new: bool = False
+    """Whether a claim made it, so that nothing can hang on it."""
 
     @property
     def is_new(self) -> bool:
@@ -113,6 +115,41 @@ class Held:
     """A transfer another live process is moving."""
 
     holder: str
+
+
+@dataclass(slots=True)
+class Arrived:
+    """All of a file is there and weighed; as `Ledger.arrived` tells."""
+
+    transfer: int
+    source: Fingerprint
+    digests: Mapping[str, str]
+    verified_by: str | None
+    size: int
+    parts: int
+    placed: str | None
+    at_once_in: str | None = None
+    is_new: bool = False
+    """As the row's."""
+
+
+@dataclass(slots=True)
+class End:
+    """How a transfer ended; as `Ledger.end` tells."""
+
+    transfer: int
+    state: State
+    digests: Mapping[str, str] = field(default_factory=dict)
+    source: Fingerprint | None = None
+    verified_by: str | None = None
+    remote_id: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    parts: int = 0
+    placed: str | None = None
+    validator: str | None = None
+    is_new: bool = False
+    """As the row's; and it arrived at once."""
 
 
 COLUMNS = (
@@ -377,6 +414,68 @@ def start_over(
             transfer,
         ),
     )
+
+
+# Once all parts came at once.
+_ALL_AT_ONCE = after(once_taken(State.PLANNED), Event.ALL_PARTS).value
+
+
+def arrive(connection: sqlite3.Connection, told: Arrived) -> None:
+    """A transfer has arrived."""
+    proved = (
+        dumped(told.source),
+        sorted_json(told.digests),
+        told.verified_by,
+        told.size,
+        told.parts,
+        stored(told.placed),
+    )
+    if told.at_once_in is not None:
+        if not told.is_new:
+            forget_parts(connection, told.transfer)
+        connection.execute(
+            "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
+            " size = ?, parts = ?, placed = ?, partial = ?, part_size = NULL,"
+            " validator = NULL, upload_id = NULL, metadata = NULL WHERE id = ?",
+            (_ALL_AT_ONCE, *proved, stored(told.at_once_in), told.transfer),
+        )
+        return
+    state = state_of(connection, told.transfer)
+    if state is not State.ARRIVED:
+        state = after(state, Event.ALL_PARTS)
+    connection.execute(
+        "UPDATE transfers SET state = ?, source = ?, digests = ?, verified_by = ?,"
+        " size = ?, parts = ?, placed = ? WHERE id = ?",
+        (state.value, *proved, told.transfer),
+    )
+
+
+def end(connection: sqlite3.Connection, told: End, now: float) -> None:
+    """A transfer has ended; receipts, intents and claim are gone."""
+    state = State.ARRIVED if told.is_new else state_without_parts(connection, told.transfer)
+    ended = once_ended(state, told.state)
+    connection.execute(
+        "UPDATE transfers SET state = ?, source = coalesce(?, source), digests = ?,"
+        " verified_by = ?, remote_id = coalesce(?, remote_id), size = ?, mtime_ns = ?,"
+        " parts = ?, placed = ?, validator = coalesce(?, validator), upload_id = NULL,"
+        " partial = NULL, ended_at = ?"
+        " WHERE id = ?",
+        (
+            ended.value,
+            dumped(told.source) if told.source is not None else None,
+            sorted_json(told.digests),
+            told.verified_by,
+            told.remote_id,
+            told.size,
+            told.mtime_ns,
+            told.parts,
+            stored(told.placed),
+            told.validator,
+            now,
+            told.transfer,
+        ),
+    )
+    connection.execute("DELETE FROM claims WHERE transfer = ?", (told.transfer,))
 
 
 def dumped(source: Fingerprint) -> str:

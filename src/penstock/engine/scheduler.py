@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
@@ -31,7 +32,7 @@ from penstock.core.events import (
     Planned as PlannedEvent,
 )
 from penstock.core.lifecycle import State
-from penstock.core.model import Identity
+from penstock.core.model import Identity, Response
 from penstock.core.plan import SMALLEST_RANGE, WHOLE_DOWNLOAD
 from penstock.core.report import Line, Summary
 from penstock.core.seen import Seen
@@ -48,6 +49,9 @@ from penstock.engine.permits import Room
 from penstock.engine.planner import Deliver, Planned, Unmoved
 from penstock.engine.proving import Arrival, Arrivals
 from penstock.engine.stopping import Alike, Limits, Stop, TooManyFailures
+
+if TYPE_CHECKING:
+    from penstock.engine.express import Express, Small
 
 # Transfers known and waiting for a worker: enough never to run dry, few enough to hold in memory.
 QUEUE = 1000
@@ -80,6 +84,7 @@ class Scheduler:
         self._stop = stop
         self._limits = limits
         self._worker = worker or self._move_bytes
+        self._is_usual = worker is None
         self._room = Room(context.exchange.permits)
         self._alike = Alike()
         self._gave_up = False
@@ -246,19 +251,68 @@ class Scheduler:
     # -- work --------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        while (transfer := await self._queue.get()) is not None:
-            if self._stop.asked or self._gave_up:
-                break
-            bodies = _bodies_of(transfer)
-            if bodies > 1:
-                async with self._room.of(bodies):
-                    is_moved = await self._move(transfer)
+        transfer = await self._queue.get()
+        while transfer is not None and not self._stop.asked and not self._gave_up:
+            small = self._small(transfer)
+            if small is not None:
+                group, transfer = self._beside(small)
+                await self._express.move(group)
             else:
-                is_moved = await self._move(transfer)
-            if not is_moved:
-                self._held.append(transfer)
+                bodies = _bodies_of(transfer)
+                if bodies > 1:
+                    async with self._room.of(bodies):
+                        is_moved = await self._move(transfer)
+                else:
+                    is_moved = await self._move(transfer)
+                if not is_moved:
+                    self._held.append(transfer)
+                transfer = None
+            if transfer is None:
+                transfer = await self._queue.get()
         if self._queue.empty():
             self._queue.put_nowait(None)  # For the other workers.
+
+    def _small(self, transfer: Transfer) -> Small | None:
+        """The transfer as one of a group, where it can be."""
+        if isinstance(transfer, UpTransfer) or not self._is_usual:
+            return None
+        return self._express.small(transfer)
+
+    def _beside(self, small: Small) -> tuple[list[Small], Transfer | None]:
+        """The transfer and those behind it that go with it, and the first that does not."""
+        group, most = [small], self._express.most(self._queue.qsize())
+        while len(group) < most and not self._queue.empty():
+            transfer = self._queue.get_nowait()
+            if transfer is None:
+                self._queue.put_nowait(None)  # For the other workers.
+                break
+            other = self._small(transfer)
+            if other is None or not other.goes_with(small):
+                return group, transfer
+            group.append(other)
+        return group, None
+
+    # -- what a group of small ones is told by ------------------------------------------------
+
+    def held(self, transfer: DownTransfer, by: Held) -> None:
+        """Another run moves it."""
+        self._holders.add(by.holder.partition("-")[0])
+        self._held.append(transfer)
+
+    async def alone(self, small: Small) -> None:
+        """It goes on by itself, claimed as it is."""
+        assert small.row is not None
+        transfer, first = small.transfer, small.first
+        await self._move_claimed(transfer, small.row, small.tally, small.began_s, first)
+
+    async def missed(self, small: Small, error: PenstockError) -> None:
+        """It failed."""
+        await self._fail(small.transfer, small.id, error, small.tally, small.began_s)
+
+    def through(self, small: Small, ended: Ended) -> None:
+        """It is done, and the ledger knows."""
+        seconds = self._context.clock.now_s() - small.began_s
+        self._done(small.transfer, ended, small.tally, seconds)
 
     async def _conclude(self) -> None:
         """What has arrived is proved, and what waits for its metadata has it.
@@ -305,19 +359,32 @@ class Scheduler:
             return True
         began_s = context.clock.now_s()
         context.emit(TransferStarted(transfer.source, transfer.destination, transfer.size))
+        await self._move_claimed(transfer, row, tally, began_s)
+        return True
+
+    async def _move_claimed(
+        self,
+        transfer: Transfer,
+        row: Row,
+        tally: Tally,
+        began_s: float,
+        first: Response | PenstockError | None = None,
+    ) -> None:
+        """The transfer ended; `first` is what came of a first try, as in `Exchange.run`."""
+        context = self._context
         try:
-            ended = await self._worker(transfer, row, tally)
+            if first is None:
+                ended = await self._worker(transfer, row, tally)
+            else:
+                ended = await self._move_bytes(transfer, row, tally, first)
         except (PenstockError, OSError) as failure:
             error = (
                 local_error(failure, str(failure.filename or transfer.destination))
                 if isinstance(failure, OSError)
                 else failure
             )
-            await context.ledger.failed(row.id)
-            if error.effect is Effect.STOP_RUN:
-                raise error from failure
-            self._failed(transfer, error, tally, context.clock.now_s() - began_s)
-            return True
+            await self._fail(transfer, row.id, error, tally, began_s)
+            return
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await context.ledger.release(row.id)
@@ -328,9 +395,17 @@ class Scheduler:
             self._unproved.add(row.id)
             if self._arrivals.add(Arrival(transfer, row, ended, tally, began_s)):
                 await self._arrivals.prove()
-            return True
+            return
         await self._finish(transfer, row, ended, tally, began_s)
-        return True
+
+    async def _fail(
+        self, transfer: Transfer, row: int, error: PenstockError, tally: Tally, began_s: float
+    ) -> None:
+        """The transfer failed. Raises what stops the run."""
+        await self._context.ledger.failed(row)
+        if error.effect is Effect.STOP_RUN:
+            raise error
+        self._failed(transfer, error, tally, self._context.clock.now_s() - began_s)
 
     async def _finish(
         self, transfer: Transfer, row: Row, ended: Ended, tally: Tally, began_s: float
@@ -356,6 +431,13 @@ class Scheduler:
         else:
             self._failed(waiting.transfer, error, waiting.tally, seconds, waiting.ended)
 
+    @cached_property
+    def _express(self) -> Express:
+        # Imported when bytes move, as below.
+        from penstock.engine.express import Express  # noqa: PLC0415
+
+        return Express(self._context, self, self._stop)
+
     async def _settled(self, arrival: Arrival, ended: Ended | PenstockError) -> None:
         """What has arrived is proved, or is not."""
         self._unproved.discard(arrival.row.id)
@@ -379,12 +461,18 @@ class Scheduler:
         gone = self._replanned.get(transfer.identity)
         return gone is None or gone != row.remote_id
 
-    async def _move_bytes(self, transfer: Transfer, row: Row, tally: Tally) -> Ended:
+    async def _move_bytes(
+        self,
+        transfer: Transfer,
+        row: Row,
+        tally: Tally,
+        first: Response | PenstockError | None = None,
+    ) -> Ended:
         # Imported when bytes move: most runs of a command that is run again move none.
         if isinstance(transfer, DownTransfer):
             from penstock.engine.download import Download  # noqa: PLC0415 - as above
 
-            return await Download(self._context, transfer, row, tally).run()
+            return await Download(self._context, transfer, row, tally, first).run()
         from penstock.engine.upload import UploadRun  # noqa: PLC0415 - as above
 
         run = UploadRun(self._context, transfer, row, tally)

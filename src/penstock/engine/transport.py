@@ -44,6 +44,7 @@ from penstock.engine.digests import Digests, stated_too
 from penstock.engine.files import Beside, SliceWriter
 from penstock.engine.foreign import translated
 from penstock.engine.gathering import Gathered
+from penstock.engine.lean import Ask, Lines, host_of
 from penstock.engine.pacing import Pacer
 from penstock.engine.sending import RopeBody
 from penstock.engine.stalling import Watch, longest_s
@@ -121,11 +122,16 @@ class Transport:
         self._files = Gathered()
         self._connections = connections
         self._tls = tls
-        self._user_agent = user_agent
+        self._fields = (
+            ("User-Agent", user_agent),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "identity"),
+        )
         self._timeout = ClientTimeout(
             total=None, sock_connect=connect_timeout_s, sock_read=stall_timeout_s
         )
         self._session: aiohttp.ClientSession | None = None
+        self._lines = Lines(tls, connect_timeout_s)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -133,7 +139,7 @@ class Transport:
             timeout=self._timeout,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+            headers=dict(self.fields),
             skip_auto_headers=("Content-Type",),
             read_bufsize=MIB,
         )
@@ -148,8 +154,44 @@ class Transport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._lines.close()
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Header fields of every request that names no others."""
+        return self._fields
+
+    def is_plain(self, url: str) -> bool:
+        """Whether a URL is asked straight, and its bytes come as they will."""
+        return self._pacer is None and self._proxy_of(url)[0] is None
+
+    async def burst(
+        self,
+        host: str,
+        asks: Iterable[Ask],
+        *,
+        leaving: Callable[[Ask], None],
+        going: Callable[[int], bool],
+    ) -> None:
+        """Small GETs to one host, one after the other, as `engine.lean` tells.
+
+        Raises OSError where no connection was had.
+        """
+        await self._lines.run(
+            host,
+            asks,
+            leaving=leaving,
+            going=going,
+            stall_timeout_s=self._timeout.sock_read,
+        )
+
+    def _proxy_of(self, url: str) -> tuple[URL | None, dict[str, str] | None]:
+        host = host_of(url)
+        if host not in self._proxies:
+            self._proxies[host] = _proxy(self._proxy, url)
+        return self._proxies[host]
 
     @property
     def held_up(self) -> int:
@@ -193,10 +235,7 @@ class Transport:
         if request.body:
             body = RopeBody(request, progress, stall_s, self._pacer, beside, self._files)
         headers = [*request.headers, *signed]
-        host = "/".join(request.url.split("/", 3)[:3])
-        if host not in self._proxies:
-            self._proxies[host] = _proxy(self._proxy, request.url)
-        proxy, password = self._proxies[host]
+        proxy, password = self._proxy_of(request.url)
         leaving = _LEAVING.set(on_leave)
         try:
             async with session.request(

@@ -99,6 +99,27 @@ class Weighing:
             multipart = await self._fitting_tag(path, size, tag, fetched)
         return self._found(stated, tag, fetched.digests, multipart)
 
+    def said(self, headers: Headers) -> tuple[Tag, dict[str, str], set[str]]:
+        """A small file's ETag, what is stated of it, and the digests to take of it for that."""
+        tag, stated = read_tag(headers), self.stated(headers)
+        names = self.names() | stated.keys()
+        if tag.kind is TagKind.MD5:
+            names.add("md5")
+        return tag, stated, names
+
+    def weigh_known(
+        self, tag: Tag, stated: Mapping[str, str], digests: Mapping[str, str]
+    ) -> Finding | None:
+        """As `weigh`, after `said`; None where the bytes have to be read again for it."""
+        multipart = None
+        if tag.kind is TagKind.MULTIPART and not any(
+            name in digests for name in (*self.transfer.promised, *stated)
+        ):
+            if tag.parts != 1 or "md5" not in digests:
+                return None
+            multipart = multipart_tag([digests["md5"]])
+        return self._found(stated, tag, digests, multipart)
+
     async def weigh_existing(
         self, path: str, size: int, headers: Headers
     ) -> tuple[Finding, dict[str, str]]:
