@@ -95,7 +95,7 @@ class Ledger(Receipts, Facts):
                     "INSERT INTO claims (transfer, holder, claimed_at) VALUES (?, ?, ?)",
                     (cursor.lastrowid, self.holder.id, now),
                 )
-                return Row(cursor.lastrowid, identity, State.PLANNED, is_new=True)
+                return Row(cursor.lastrowid, identity, State.PLANNED)
             row = row_of(connection, identity)
             assert row is not None
             found = connection.execute(

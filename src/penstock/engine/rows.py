@@ -58,8 +58,6 @@ class Row:
     metadata: str | None = None
     """Digest of the metadata that is stored with it."""
     ended_at: float | None = None
-    is_new: bool = False
-    """Whether a claim made it, so that nothing can hang on it."""
 
     @property
     def is_new(self) -> bool:
