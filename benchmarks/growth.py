@@ -35,6 +35,7 @@ from harness import GIB, KIB, MIB, print_table, resident, world
 from penstock.config import Token
 from penstock.core.lifecycle import State
 from penstock.core.locations import Local, Remote
+from penstock.core.model import Receipt, Upload
 from penstock.core.report import Summary
 from penstock.core.transfers import (
     Choices,
@@ -201,26 +202,38 @@ async def _remembered(context: Context, transfer: Transfer, row: Row, size: int)
 
 
 async def _sent(context: Context, transfer: Transfer, row: Row, size: int) -> Ended:
-    """What a small upload asks of the ledger where a platform takes a file in one request."""
+    """What a small upload asks of the ledger, where a platform begins and completes one."""
     assert isinstance(transfer, UpTransfer)
-    digests = {"md5": "900150983cd24fb0d6963f7d28e17f72"}
-    ledger, remote_id = context.ledger, id_of(transfer.name)
-    await ledger.intents(row.id)
-    await ledger.start(row.id, transfer.found, part_size=size)
-    await ledger.arrived(
-        row.id,
-        source=transfer.found,
-        digests=digests,
-        verified_by="etag",
-        size=size,
-        parts=1,
-        placed=None,
+    ledger, remote_id, md5 = (
+        context.ledger,
+        id_of(transfer.name),
+        "900150983cd24fb0d6963f7d28e17f72",
     )
-    ended = Ended(State.VERIFIED, None, remote_id, size, digests, "etag", parts=1, attempts=1)
+    made_at = context.clock.wall_at()
+    intent = await ledger.start_upload(
+        row.id,
+        transfer.found,
+        place=transfer.folder.container,
+        name=transfer.name,
+        size=size,
+        part_size=size,
+        made_at=made_at,
+    )
+    await ledger.began(row.id, intent.id, Upload(f"u{remote_id}", size))
+    await ledger.sent_whole(
+        row.id,
+        Receipt(1, 0, size, md5, etag=md5),
+        place=transfer.folder.container,
+        name=transfer.name,
+        size=size,
+        made_at=made_at,
+    )
+    ended = Ended(State.VERIFIED, None, remote_id, size, {"md5": md5}, "etag", parts=1, attempts=1)
     await ledger.end(
         row.id,
         ended.state,
-        digests=digests,
+        source=transfer.found,
+        digests=ended.digests,
         verified_by=ended.verified_by,
         remote_id=remote_id,
         size=size,

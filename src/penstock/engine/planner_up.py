@@ -36,7 +36,6 @@ from penstock.engine.clock import Clock
 from penstock.engine.exchange import Exchange
 from penstock.engine.files import hop
 from penstock.engine.folders import Folders
-from penstock.engine.listings import Listings
 from penstock.engine.planner import (
     BATCH,
     Deliver,
@@ -56,6 +55,7 @@ from penstock.engine.survey import (
     take,
     walk_local,
 )
+from penstock.engine.there import There
 from penstock.platforms.namesakes import Namesakes
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -99,8 +99,6 @@ class UploadPlanner(Planner):
         self.sheet: Sheet | None = None
         """The metadata table, where there is one."""
         self._faults: list[Fault] | None = None
-        self._listings = Listings()
-        self._folders: Folders | None = None
         self._namesakes: dict[str, list[RemoteFile]] | None = None
         """By name, files that stand where names are not unique; None where they are."""
 
@@ -119,19 +117,18 @@ class UploadPlanner(Planner):
             raise UsageError(f"{destination} is a file; several sources need a folder to go to")
         if found.file is not None and place.container.startswith("id="):
             raise UsageError(f"{destination} is a file; name the folder to send to")
-        self._found = found
         self._destination = destination
         self._asked = place
         self._wanted = Place(found.place.container, place.path)
         await self._prepare(found.place)
-        self._folders = Folders(self._exchange, found.place)
+        self._there = There(self._exchange, self._surveyor, found)
         if isinstance(platform, Namesakes) and not platform.traits.unique_names:
             self._namesakes = {}
             for file in await self._exchange.run(platform.standing()):
                 self._namesakes.setdefault(file.name, []).append(file)
         elif not found.missing:
             await self._check_root(found)
-        return self._folders
+        return self._there.folders
 
     async def _prepare(self, place: Place) -> None:
         """What the platform says of the container before anything goes there.
@@ -146,24 +143,22 @@ class UploadPlanner(Planner):
 
     async def _check_root(self, found: Found) -> None:
         """The folder listed: it shows that it is there for this token, and what is in it."""
-        assert self._folders is not None
         try:
-            await self._listing(found.place)
+            await self._there.list(found.place)
         except Refused as refused:
             if refused.status == 404 and found.place.path:  # noqa: PLR2004
                 # Remembered by an earlier run, and gone since: looked for anew.
                 await self._surveyor.forget(found.place)
                 again = await self._look(self._asked)
-                self._found = again
-                self._folders = Folders(self._exchange, again.place)
-                await self._listing(again.place)
+                self._there = There(self._exchange, self._surveyor, again)
+                await self._there.list(again.place)
                 return
             raise no_such_place(found.place, refused) from refused
 
     @property
     def container(self) -> Place:
         """What files go to."""
-        return self._found.place
+        return self._there.found.place
 
     async def check(self, plan: Callable[[], Awaitable[None]], table: str) -> None:
         """Nothing, or `RunStopped` where what `plan` delivers does not fit, or `FaultyTable`.
@@ -206,14 +201,15 @@ class UploadPlanner(Planner):
         """Every file of the sources, delivered."""
         keep = len(sources) > 1 or self._selecting.keep_names
         whole = self._wanted
-        is_folder = self._destination.folder_like or not self._found.missing
-        is_folder = (is_folder and self._found.file is None) or keep
+        found = self._there.found
+        is_folder = self._destination.folder_like or not found.missing
+        is_folder = (is_folder and found.file is None) or keep
         for source in sources:
             path = source.path
             name = Path(os.path.abspath(path)).name  # noqa: PTH100,ASYNC240 - no I/O but getcwd; resolve() would follow links
             if await hop(Path(path).is_dir):
                 base = _below(whole, (to_remote(name),)) if keep else whole
-                if self._found.file is not None:
+                if found.file is not None:
                     raise UsageError(
                         f"{self._destination} is a file; {path} is a folder and cannot go there"
                     )
@@ -349,7 +345,6 @@ class UploadPlanner(Planner):
             )
             return Unmoved(path, shown, State.FAILED, error=too_large, size=found.size)
         listing = Listing() if namesakes is not None else await self._listing_at(where)
-        assert self._folders is not None
         taken: set[str] = set()
         existing = listing.files.get(name)
         if self._on_conflict is OnConflict.RENAME:
@@ -367,7 +362,7 @@ class UploadPlanner(Planner):
             Identity(Direction.UP, endpoint, place.container, join(place.path, name), path),
             path,
             shown,
-            self._folders.known(place.path) or Place(place.container, place.path),
+            self._there.folders.known(place.path) or Place(place.container, place.path),
             name,
             found,
             existing=existing,
@@ -401,39 +396,8 @@ class UploadPlanner(Planner):
 
     async def _listing_at(self, where: _Where) -> Listing:
         if where.listing is None:
-            where.listing = await self._listing_of(where.place)
+            where.listing = await self._there.listing_of(where.place)
         return where.listing
-
-    async def _listing_of(self, place: Place) -> Listing:
-        """A folder's listing; empty where the listings above it show that it is not there."""
-        folders = self._folders
-        assert folders is not None
-        listed = self._listings.get(place.path)
-        if listed is not None:
-            return listed
-        known = folders.known(place.path)
-        if known is None and not self._is_missing(place.path):
-            above, _, name = place.path.rpartition("/")
-            if len(above) >= len(self._found.place.path):
-                inside = self._listings.folders(above)
-                if inside is None:
-                    inside = (await self._listing_of(Place(place.container, above))).folders
-                if name in inside:
-                    known = Place(place.container, place.path, inside[name].id)
-                    folders.learn(known)
-        if known is None:
-            return self._listings.put(place.path, Listing())
-        return await self._listing(known)
-
-    def _is_missing(self, path: str) -> bool:
-        """Whether looking for the destination has shown that nothing is at or below a path."""
-        if not self._found.missing:
-            return not path
-        first = join(self._found.place.path, self._found.missing[0])
-        return path == first or path.startswith(f"{first}/")
-
-    async def _listing(self, place: Place) -> Listing:
-        return self._listings.put(place.path, await self._surveyor.listing(place))
 
 
 def _local_files(named: Sequence[tuple[str, str]]) -> list[LocalFile]:
