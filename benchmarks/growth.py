@@ -27,15 +27,16 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
-from catalogue import IN_A_FOLDER, Answers, Catalogue, id_of
+from catalogue import ENDPOINT, IN_A_FOLDER, Answers, Catalogue, id_of
 from harness import GIB, KIB, MIB, print_table, resident, world
 
 from penstock.config import Token
 from penstock.core.lifecycle import State
 from penstock.core.locations import Local, Remote
-from penstock.core.model import Receipt, Upload
+from penstock.core.model import Flow, Receipt, Request, Response, Upload
 from penstock.core.report import Summary
 from penstock.core.transfers import (
     Choices,
@@ -49,7 +50,8 @@ from penstock.core.units import format_size, parse_size
 from penstock.engine.clock import Clock
 from penstock.engine.context import Context
 from penstock.engine.exchange import Credentials, Exchange, Tally
-from penstock.engine.ledger import Ledger, Row
+from penstock.engine.express import MOST, Ends, Express, Small
+from penstock.engine.ledger import Arrived, End, Ledger, Row
 from penstock.engine.limiter import Limiter
 from penstock.engine.openuploads import OpenUploads
 from penstock.engine.permits import Permits
@@ -135,8 +137,8 @@ async def run(kind: str, count: int, size: int, state: Path, to: Path) -> None:
                 down = DownloadPlanner(*common, profiles=["catalogue"])
                 await down.plan_sources([Remote("catalogue", "all")], Local(f"{to}/"))
 
-        async def remembered(transfer: Transfer, row: Row, _: Tally) -> Ended:
-            return await (_sent if is_up else _remembered)(context, transfer, row, size)
+        async def sent(transfer: Transfer, row: Row, _: Tally) -> Ended:
+            return await _sent(context, transfer, row, size)
 
         summary = Summary("growth")
         if kind == "plan":
@@ -149,15 +151,16 @@ async def run(kind: str, count: int, size: int, state: Path, to: Path) -> None:
             await planning(take)
             done = planned
         else:
-            worker = remembered if kind == "plan, ledger, report" else None
+            is_bare = kind == "plan, ledger, report"
+            kind_of = Remembering if is_bare and not is_up else Scheduler
             with ReportWriter(context.ledger.path.parent / "reports", "run", None) as writer:
-                scheduler = Scheduler(
+                scheduler = kind_of(
                     context,
                     summary,
                     writer.write,
                     Stop(),
                     Limits(None, FILES_AT_ONCE),
-                    worker=worker,
+                    worker=sent if is_bare and is_up else None,
                 )
                 await scheduler.run(planning)
             done = summary.skipped if kind == "again" else summary.verified
@@ -165,40 +168,72 @@ async def run(kind: str, count: int, size: int, state: Path, to: Path) -> None:
             raise RuntimeError(f"{kind}: {done} of {count} files")
 
 
-async def _remembered(context: Context, transfer: Transfer, row: Row, size: int) -> Ended:
-    """What a small download asks of the ledger; its file is there already."""
-    assert isinstance(transfer, DownTransfer)
-    digests = {"md5": "900150983cd24fb0d6963f7d28e17f72"}
-    await context.ledger.arrived(
-        row.id,
-        source=transfer.fingerprint(size),
-        digests=digests,
-        verified_by="etag",
-        size=size,
-        parts=1,
-        placed=None,
-        at_once_in=f"{transfer.local_path}.part",
-    )
-    found = os.stat(transfer.local_path)  # noqa: PTH116 - what publishing does as well
-    await context.ledger.end(
-        row.id,
-        State.VERIFIED,
-        digests=digests,
-        verified_by="etag",
-        remote_id=transfer.file.id,
-        size=size,
-        mtime_ns=found.st_mtime_ns,
-        parts=1,
-    )
-    return Ended(
-        State.VERIFIED,
-        id=transfer.file.id,
-        size=size,
-        digests=digests,
-        verified_by="etag",
-        parts=1,
-        attempts=1,
-    )
+class InPlace(Express):
+    """Small downloads whose files are there already: what is left is what the ledger is told."""
+
+    def __init__(self, context: Context, ends: Ends, stop: Stop) -> None:
+        super().__init__(context, ends, stop)
+        self._ledger, self._run, self._told = context.ledger, context.run, ends
+
+    def small(self, transfer: DownTransfer) -> Small:
+        """Any is."""
+        return Small(transfer, _asks_nothing(), Request("GET", ENDPOINT))
+
+    def most(self, waiting: int) -> int:  # noqa: ARG002 - as many as there may be
+        """As where many wait."""
+        return MOST
+
+    async def move(self, group: Sequence[Small]) -> None:
+        """Claimed, arrived and verified in the ledger, each in one commit for all."""
+        identities = [small.transfer.identity for small in group]
+        for small, row in zip(
+            group, await self._ledger.claim_all(identities, self._run), strict=True
+        ):
+            assert isinstance(row, Row)
+            small.row = row
+        digests = {"md5": "900150983cd24fb0d6963f7d28e17f72"}
+        arrived, ends = [], []
+        for small in group:
+            transfer, size = small.transfer, small.transfer.size or 0
+            source, path = transfer.fingerprint(size), transfer.local_path
+            arrived.append(
+                Arrived(small.id, source, digests, "etag", size, 1, None, f"{path}.part", True)
+            )
+            found = os.stat(path)  # noqa: PTH116 - what publishing does as well
+            ends.append(
+                End(
+                    small.id,
+                    State.VERIFIED,
+                    digests,
+                    verified_by="etag",
+                    remote_id=transfer.file.id,
+                    size=size,
+                    mtime_ns=found.st_mtime_ns,
+                    parts=1,
+                    is_new=True,
+                )
+            )
+        await self._ledger.arrived_all(arrived)
+        await self._ledger.end_all(ends)
+        for small in group:
+            file = small.transfer.file
+            ended = Ended(
+                State.VERIFIED, None, file.id, file.size, digests, "etag", parts=1, attempts=1
+            )
+            self._told.through(small, ended)
+
+
+def _asks_nothing() -> Flow[Response]:
+    yield from ()
+    return Response(200)
+
+
+class Remembering(Scheduler):
+    """A scheduler of downloads that are in place."""
+
+    @cached_property
+    def _express(self) -> Express:
+        return InPlace(self._context, self, self._stop)
 
 
 async def _sent(context: Context, transfer: Transfer, row: Row, size: int) -> Ended:
