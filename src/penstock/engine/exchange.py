@@ -40,6 +40,7 @@ from penstock.engine.files import Beside
 from penstock.engine.limiter import Limiter
 from penstock.engine.outages import Outages
 from penstock.engine.permits import Body, Permits
+from penstock.engine.reading import Held
 from penstock.engine.signing import Keys, origin
 from penstock.engine.transport import Progress, Transport
 from penstock.platforms.base import Platform
@@ -411,11 +412,12 @@ class Exchange:
         """An accepted answer to a request that may leave now."""
         token = self._credentials.token
         self._check_host(request)
-        kind = request.auth.kind
+        kind, held = request.auth.kind, None
         if kind is AuthKind.NONE:
             signed: tuple[tuple[str, str], ...] = ()
         elif kind is AuthKind.SIGV4:
-            signed = await self._keys.sign(request)
+            held = Held()
+            signed = await self._keys.sign(request, held, passing.beside if passing else None)
         else:
             signed = self.platform.sign(token.reveal())
         total = self.total
@@ -443,6 +445,7 @@ class Exchange:
                     progress=passing.moved,
                     beside=passing.beside,
                     landed=passing.coming.landed,
+                    held=held,
                 )
         except BaseException as error:
             if isinstance(error, AnswerLost) and slot is not None:

@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import anyio
 
@@ -20,6 +21,9 @@ from penstock.core.errors import SourceChanged
 from penstock.core.model import FileSlice
 from penstock.engine.digests import Digests
 from penstock.engine.files import READ_SIZE, Beside, hop, open_file, settled, source_error
+
+# Slices that were read before they are sent, to be signed for: their bytes, and digests of them.
+Held: TypeAlias = dict[FileSlice, tuple[bytes, Digests]]
 
 
 def read_at_once(source: FileSlice, digests: Digests, beside: Beside | None = None) -> bytes:

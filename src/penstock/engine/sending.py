@@ -15,7 +15,7 @@ from penstock.engine.digests import Digests
 from penstock.engine.files import READ_SIZE, Beside
 from penstock.engine.gathering import Gathered
 from penstock.engine.pacing import Pacer
-from penstock.engine.reading import read_at_once, reading
+from penstock.engine.reading import Held, read_at_once, reading
 from penstock.engine.stalling import Stride
 
 
@@ -30,11 +30,13 @@ class RopeBody(payload.Payload):
         pacer: Pacer | None,
         beside: Beside | None,
         files: Gathered,
+        held: Held | None = None,
     ) -> None:
         super().__init__(request.body, content_type="application/octet-stream")
         self._pacer = pacer
         self._beside = beside
         self._files = files
+        self._held = held or {}
         self._request = request
         self._progress = progress
         self._stall_timeout_s = stall_timeout_s
@@ -73,6 +75,10 @@ class RopeBody(payload.Payload):
 
     async def _write_slice(self, writer: AbstractStreamWriter, piece: FileSlice) -> None:
         stride = Stride(self._stall_timeout_s)
+        if piece in self._held:
+            data, self.digests = self._held.pop(piece)
+            await self._write_piece(writer, data, stride)
+            return
         if piece.length <= READ_SIZE:
             read = partial(read_at_once, piece, self.digests, self._beside)
             await self._write_piece(writer, await self._files.do(read), stride)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import importlib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 from penstock.core.errors import AnswerUnusable, UsageError
 from penstock.core.model import MIB, FileSlice, Request
 from penstock.engine.digests import Digests
-from penstock.engine.files import digest_slice, hop, source_error
-from penstock.engine.reading import reading
+from penstock.engine.files import READ_SIZE, Beside, digest_slice, hop, source_error
+from penstock.engine.gathering import Gathered
+from penstock.engine.reading import Held, read_at_once, reading
 from penstock.platforms.handing import Key
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -48,7 +49,8 @@ class Keys:
     def __init__(self) -> None:
         self._keys: dict[str, Key] = {}
         self._signers: dict[str, Any] = {}
-        self._botocore: tuple[ModuleType, ModuleType] | None = None
+        self._botocore: tuple[ModuleType, ModuleType, ModuleType] | None = None
+        self._files = Gathered()
 
     def __repr__(self) -> str:
         return f"Keys({sorted(self._keys)})"
@@ -60,7 +62,7 @@ class Keys:
         """
         if self._botocore is None:
             self._botocore = await hop(_load)
-        auth, credentials = self._botocore
+        auth, credentials, _ = self._botocore
         for key in keys:
             pair = credentials.Credentials(key.access, key.secret)
             self._keys[key.name] = key
@@ -74,8 +76,13 @@ class Keys:
                 f"{request.shown} would carry a credential to a host it is not for"
             )
 
-    async def sign(self, request: Request) -> tuple[tuple[str, str], ...]:
+    async def sign(
+        self, request: Request, held: Held | None = None, beside: Beside | None = None
+    ) -> tuple[tuple[str, str], ...]:
         """The header fields that sign one send of a request, its MD5 announced where it asks so.
+
+        A short slice that has to be read for that is then in `held`, with all the digests the
+        request asks for, and `beside` has seen it.
 
         Raises `AnswerUnusable` as `check` does, and what reading the local file raises.
         """
@@ -83,48 +90,55 @@ class Keys:
         assert self._botocore is not None
         in_the_open = urlsplit(request.url).scheme != "https"
         names = {"sha256"} if in_the_open else set()
-        digests = await _digests(request, names | ({"md5"} if request.announces_md5 else set()))
+        names |= {"md5"} if request.announces_md5 else set()
+        digests = await self._digests(request, names, held, beside) if names else {}
         headers = dict(request.headers)
+        known = {name.lower() for name in headers}
         added: dict[str, str] = {}
         if request.announces_md5:
             added["Content-MD5"] = base64.b64encode(bytes.fromhex(digests["md5"])).decode()
         payload = digests["sha256"] if in_the_open else _UNSIGNED
-        asked = importlib.import_module("botocore.awsrequest").AWSRequest(
+        asked = self._botocore[2].AWSRequest(
             request.method, request.url, headers={**headers, **added}
         )
         asked.context["payload"] = payload
         self._signers[request.auth.key or ""].add_auth(asked)
-        signed = {
-            name: value
-            for name, value in asked.headers.items()
-            if name.lower() not in {known.lower() for known in headers}
-        }
-        return tuple(signed.items())
+        return tuple(
+            (name, value) for name, value in asked.headers.items() if name.lower() not in known
+        )
+
+    async def _digests(
+        self, request: Request, names: set[str], held: Held | None, beside: Beside | None
+    ) -> Mapping[str, str]:
+        """Digests of the whole body, read ahead of its sending; a short one in a single hop."""
+        match request.body:
+            case (FileSlice() as only,) if held is not None and only.length <= READ_SIZE:
+                all_of = Digests(names | request.digests)
+                data = await self._files.do(partial(read_at_once, only, all_of, beside))
+                held[only] = data, all_of
+                return all_of.hex()
+            case (FileSlice() as only,) if only.length <= _SHORT:
+                try:
+                    return await hop(digest_slice, only.path, only.offset, only.length, names)
+                except OSError as error:
+                    raise source_error(error, only.path) from error
+        digests = Digests(names)
+        for piece in request.body:
+            if isinstance(piece, bytes):
+                digests.update(piece)
+                continue
+            async with reading(piece, digests) as pieces:
+                async for _ in pieces:
+                    pass
+        return digests.hex()
 
 
-async def _digests(request: Request, names: set[str]) -> Mapping[str, str]:
-    """Digests of the whole body, read once ahead of its sending; a short one in a single hop."""
-    match request.body:
-        case (FileSlice() as only,) if names and only.length <= _SHORT:
-            try:
-                return await hop(digest_slice, only.path, only.offset, only.length, names)
-            except OSError as error:
-                raise source_error(error, only.path) from error
-    digests = Digests(names)
-    for piece in request.body if names else ():
-        if isinstance(piece, bytes):
-            digests.update(piece)
-            continue
-        async with reading(piece, digests) as pieces:
-            async for _ in pieces:
-                pass
-    return digests.hex()
-
-
-def _load() -> tuple[ModuleType, ModuleType]:
+def _load() -> tuple[ModuleType, ModuleType, ModuleType]:
     try:
-        return importlib.import_module("botocore.auth"), importlib.import_module(
-            "botocore.credentials"
+        return (
+            importlib.import_module("botocore.auth"),
+            importlib.import_module("botocore.credentials"),
+            importlib.import_module("botocore.awsrequest"),
         )
     except ImportError:
         raise UsageError(

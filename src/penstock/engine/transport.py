@@ -46,6 +46,7 @@ from penstock.engine.foreign import translated
 from penstock.engine.gathering import Gathered
 from penstock.engine.lean import Ask, Lines, host_of
 from penstock.engine.pacing import Pacer
+from penstock.engine.reading import Held
 from penstock.engine.sending import RopeBody
 from penstock.engine.stalling import Watch, longest_s
 from penstock.engine.taking import Buffers, Taken, is_there, takeable
@@ -207,8 +208,11 @@ class Transport:
         progress: Progress = _nothing,
         beside: Beside | None = None,
         landed: Landed | None = None,
+        held: Held | None = None,
     ) -> Response:
         """The answer to one request, its body in memory or in the request's sink.
+
+        `held` are slices of the body that were read already; they are let go of as they are sent.
 
         `landed` is what earlier sends brought of the sink's range, of which this request asks for
         the rest: it grows by what this one brings, whether it comes to its end or not.
@@ -233,7 +237,7 @@ class Transport:
             )
         body = None
         if request.body:
-            body = RopeBody(request, progress, stall_s, self._pacer, beside, self._files)
+            body = RopeBody(request, progress, stall_s, self._pacer, beside, self._files, held)
         headers = [*request.headers, *signed]
         proxy, password = self._proxy_of(request.url)
         leaving = _LEAVING.set(on_leave)

@@ -87,6 +87,8 @@ class Carrying:
     def __init__(self, own: Platform, carriers: Mapping[str, Carrier]) -> None:
         self.own = own
         self._carriers = dict(carriers)
+        # Asked for several times a file: put together once for each two they come from.
+        self._traits: tuple[Traits, Traits, Traits] | None = None
 
     def with_(self, container: str, carrier: Carrier) -> Carrying:
         """The same, with one more container carried."""
@@ -111,8 +113,16 @@ class Carrying:
         """
         own = self.own.traits
         *_, carrier = self._carriers.values()
+        theirs = carrier.traits
+        known = self._traits
+        if known is None or known[0] is not own or known[1] is not theirs:
+            known = self._traits = own, theirs, self._together(own, theirs)
+        return known[2]
+
+    @staticmethod
+    def _together(own: Traits, theirs: Traits) -> Traits:
         return replace(
-            carrier.traits,
+            theirs,
             platform=own.platform,
             quota=own.quota,
             window_s=own.window_s,
