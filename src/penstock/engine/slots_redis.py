@@ -57,6 +57,7 @@ LOST_AFTER_S = 15.0
 # A Redis that never answered is more likely a slip in the URL than a restart.
 _FIRST_ANSWER_S = 5.0
 _ANSWER_S = 5.0
+_CANCELLED_AGAIN_S = 0.5
 _BEAT_S = 1.0
 # Twice the time after which a holder that cannot reach Redis has ended its run.
 _DEAD_AFTER_S = 30.0
@@ -306,8 +307,10 @@ class RedisSlotStore:
         """Let go: what is in flight counts as a dead holder's. A Redis that is away is left so."""
         with anyio.CancelScope(shield=True):
             if self._beating is not None:
-                self._beating.cancel()
-                await asyncio.wait([self._beating])
+                while not self._beating.done():
+                    # A time-out that ends at the same moment may take a cancellation for its own.
+                    self._beating.cancel()
+                    await asyncio.wait([self._beating], timeout=_CANCELLED_AGAIN_S)
                 self._beating = None
             keys = {} if self._failure else self._keys
             with suppress(*_foreign(), TimeoutError), anyio.fail_after(2):
