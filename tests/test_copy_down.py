@@ -215,7 +215,7 @@ async def test_an_expired_url_is_renewed_and_the_file_goes_on(
     world: World = await make_world()
     fill(world, {"big": RANDOM}, part_size=8 * MIB)
     expired = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
-    world.sim.faults.add(Fault(kind="status", host="storage", status=403, body=expired, skip=3))
+    world.sim.faults.add(Fault(kind="status", host="storage", status=403, body=expired, skip=2))
     report = await world.copy(f"{world.remote}/big", f"{world.home}/to/")
     assert report.exit_code == 0
     assert world.calls("GET", "/download_info") == 2
@@ -240,7 +240,7 @@ async def test_a_listing_that_shifts_is_noticed_and_loses_nothing(world: World) 
 
 async def test_a_download_interrupted_carries_on_from_its_receipts(world: World) -> None:
     fill(world, {"big": RANDOM}, part_size=8 * MIB)
-    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=3))
+    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=2))
     first = await world.copy(f"{world.remote}/big", f"{world.home}/to/", concurrency=1)
     assert first.exit_code == 1
     second = await world.copy(f"{world.remote}/big", f"{world.home}/to/")
@@ -251,7 +251,7 @@ async def test_a_download_interrupted_carries_on_from_its_receipts(world: World)
 
 async def test_bytes_on_disk_are_not_believed_on_resume(world: World) -> None:
     fill(world, {"big": RANDOM}, part_size=8 * MIB)
-    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=3))
+    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=2))
     await world.copy(f"{world.remote}/big", f"{world.home}/to/", concurrency=1)
     (partial,) = part_files(world.home / "to")
     with partial.open("r+b") as file:
@@ -265,7 +265,7 @@ async def test_bytes_on_disk_are_not_believed_on_resume(world: World) -> None:
 
 async def test_a_partial_folder_is_found_again_from_another_destination(world: World) -> None:
     fill(world, {"big": RANDOM}, part_size=8 * MIB)
-    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=3))
+    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=2))
     options = {"partial_dir": world.home / "parts", "concurrency": 1}
     await world.copy(f"{world.remote}/big", f"{world.home}/one/", **options)
     report = await world.copy(f"{world.remote}/big", f"{world.home}/two/", **options)
@@ -489,7 +489,7 @@ async def test_urls_of_a_short_life_are_used_while_they_last(
 
 async def test_what_was_fetched_outlives_trouble_before_the_next_range(world: World) -> None:
     fill(world, {"big": RANDOM}, part_size=8 * MIB)
-    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=3))
+    world.sim.faults.add(Fault(kind="status", host="storage", status=400, skip=2))
     await world.copy(f"{world.remote}/big", f"{world.home}/to/", concurrency=1)
     (partial,) = part_files(world.home / "to")
     armed = world.sim.faults.add(Fault(kind="status", path="/download_info", status=403, code=5001))

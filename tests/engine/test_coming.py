@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 
 from penstock.core.errors import AnswerLost, PenstockError
 from penstock.core.model import KIB, MIB, NO_AUTH, FileSlice, Flow, Head, Request, Response
+from penstock.engine.files import Beside
 from penstock.engine.stalling import LEAST_BYTES, Stride, Watch
 
 if TYPE_CHECKING:
@@ -285,3 +287,39 @@ def test_a_slow_line_is_written_to_in_short_strides() -> None:
     for _ in range(9):
         stride.took(11.0)
     assert stride.size == LEAST_BYTES
+
+
+class Standing(Beside):
+    """Settles what was seen in pieces of a megabyte, from `first` on."""
+
+    def __init__(self, first: int) -> None:
+        self.first = self.stood = first
+        self.seen: list[tuple[int, int]] = []
+
+    def __call__(self, offset: int, data: bytes | memoryview) -> None:
+        self.seen.append((offset, len(data)))
+
+    async def stands(self, end: int) -> None:
+        self.stood = self.first + (end - self.first) // MIB * MIB
+
+
+@pytest.mark.parametrize("tags", [[None] * 9, ['"e"', None, None, None]])
+async def test_what_stands_is_not_asked_for_again_where_nothing_names_the_files_state(
+    compose: Compose, raw: Raw, tmp_path: Path, tags: list[str | None]
+) -> None:
+    sink = tmp_path / "sink"
+    sink.write_bytes(b"\xee" * SIZE)
+    breaking = Breaking([2 * MIB + 100, 10], tags)
+    server = breaking.server = await raw(breaking)
+    standing, moved = Standing(OFFSET), list[int]()
+    request = replace(wanted(server.url, sink), digests=frozenset())
+    async with compose(tries=4) as world:
+        came = await world.exchange.run(ask(request), progress=moved.append, beside=standing)
+    assert came.received == SIZE - OFFSET
+    assert sink.read_bytes()[OFFSET:] == CONTENT[OFFSET:]
+    again = [first for first, _ in breaking.asked[1:]]
+    assert len(again) == 2
+    assert all(first >= OFFSET + MIB for first in again)
+    assert sum(moved) == SIZE - OFFSET
+    ends = [offset + length for offset, length in standing.seen]
+    assert all(offset in {OFFSET, *ends, *again} for offset, _ in standing.seen)

@@ -264,7 +264,7 @@ def test_ranges_in_any_order_and_fetched_twice_have_the_digests_of_the_file(
             look = front.beside(part)
             for first, last in itertools.pairwise(edges):
                 look(first, content[first:last])
-            blake3, known = front.proof(part.number)
+            blake3, known = await front.proof(part)
             receipts.append(
                 Receipt(part.number, part.offset, part.length, "", blake3=blake3, front=known)
             )

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from penstock.core.errors import AnswerUnusable, PenstockError, RemoteChanged
 from penstock.core.model import MIB, FileSlice, Head, Request, Response
+from penstock.engine.files import Beside
 from penstock.engine.transport import Landed
 
 # A send that brought this much has got on: it costs none of the request's tries. A choice.
@@ -22,36 +23,43 @@ GOT_ON = MIB
 class Coming:
     """One request and what of its body is there. For a request without a range it is the request.
 
-    `progress` is told of what is dropped again.
+    `progress` is told of what is dropped again. What stands by the word of `beside` is never
+    dropped: it is asked for by this request only because what follows it was.
     """
 
-    def __init__(self, request: Request, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, request: Request, progress: Callable[[int], None], beside: Beside | None = None
+    ) -> None:
         self.whole = request
         self._progress = progress
+        self._beside = beside if not request.digests else None
         ranged = request.sink is not None and request.head is not None
         ranged = ranged and any(name.lower() == "range" for name, _ in request.headers)
         self.landed = Landed() if ranged else None
         self._before = 0
+        self._is_continued = False
 
     def rest(self) -> Request:
         """What is still to be asked for."""
         landed, head, sink = self.landed, self.whole.head, self.whole.sink
-        if landed is None or head is None or sink is None or not self.size:
-            self._before = 0
+        self._before, self._is_continued = self.size, False
+        if landed is None or head is None or sink is None or not landed.size:
             return self.whole
-        assert landed.validator is not None
-        self._before, first = landed.size, head.offset + landed.size
-        dropped = {"range", "if-range"}
-        headers = [field for field in self.whole.headers if field[0].lower() not in dropped]
-        headers.append(("Range", f"bytes={first}-{head.offset + head.length - 1}"))
-        if not landed.validator.startswith("W/"):
-            headers.append(("If-Range", landed.validator))
-        left = head.length - landed.size
+        first, left = head.offset + landed.size, head.length - landed.size
+        validator, dropped = head.validator, {"range"}
+        headers = [("Range", f"bytes={first}-{head.offset + head.length - 1}")]
+        if landed.validator is not None:
+            self._is_continued = True
+            validator = landed.validator
+            dropped.add("if-range")
+            if not validator.startswith("W/"):
+                headers.append(("If-Range", validator))
+        kept = [field for field in self.whole.headers if field[0].lower() not in dropped]
         return replace(
             self.whole,
-            headers=tuple(headers),
+            headers=(*kept, *headers),
             sink=FileSlice(sink.path, sink.offset + landed.size, left),
-            head=Head(first, left, head.total, landed.validator),
+            head=Head(first, left, head.total, validator),
         )
 
     @property
@@ -69,8 +77,7 @@ class Coming:
 
         What is not to be kept is dropped.
         """
-        continued = self._before > 0
-        landed = self.landed
+        continued, landed = self._is_continued, self.landed
         if landed is None:
             return False
         spoilt = isinstance(error, AnswerUnusable | RemoteChanged)
@@ -81,12 +88,20 @@ class Coming:
         return continued and spoilt
 
     def drop(self) -> None:
-        """Nothing of the body counts any more."""
+        """Nothing of the body counts any more, but for what stands."""
         if self.landed is None:
             return
-        if self.landed.size:
-            self._progress(-self.landed.size)
-        self.landed = Landed()
+        stands = self._stands
+        if self.landed.size > stands:
+            self._progress(stands - self.landed.size)
+        self.landed = Landed(stands)
+
+    @property
+    def _stands(self) -> int:
+        head = self.whole.head
+        if self._beside is None or head is None:
+            return 0
+        return max(self._beside.stood - head.offset, 0)
 
     def ended(self, response: Response) -> Response:
         """The answer to the whole request."""

@@ -20,6 +20,7 @@ from penstock.engine.gathering import Gathered
 from penstock.engine.leases import Renewals
 from penstock.engine.ledger import Ledger
 from penstock.engine.openuploads import OpenUploads
+from penstock.engine.stretches import Pace
 
 # Parts of one file in flight, at least; as many as the width says where that is more. Those that
 # wait for a permit cost nothing. Parts go up in 64 MiB and more, ranges come down in 16 to 64.
@@ -83,6 +84,8 @@ class Context:
     """What this run sends where names are not unique."""
     files: Gathered = field(default_factory=Gathered)
     """Where small jobs on local files are done."""
+    pace: Pace = field(default_factory=Pace)
+    """What a stream of the run brings."""
     said: set[str] = field(default_factory=set)
     """Notes that were told, each once."""
     facts: dict[str, str | None] = field(default_factory=dict)

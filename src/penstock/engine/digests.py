@@ -27,6 +27,9 @@ class Digests:
     def __init__(self, names: Iterable[str]) -> None:
         self._running = {name: new_digest(name) for name in sorted(names)}
 
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
     def copy(self) -> Digests:
         """Digests of the same bytes, which go their own way from here."""
         twin = Digests(())

@@ -260,7 +260,7 @@ class Exchange:
         self._check_host(request)
         if request.again:
             await self._begin_again(request, tally)
-        coming = Coming(request, progress)
+        coming = Coming(request, progress, beside)
         try:
             return await self._try(coming, tally, progress, beside, first)
         except BaseException:

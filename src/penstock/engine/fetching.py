@@ -37,12 +37,13 @@ from penstock.core.units import whole_number
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.digests import STATED, stated_too
-from penstock.engine.files import Beside, hop
+from penstock.engine.files import Reserving, hop
 from penstock.engine.front import Front, known_by
 from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
 from penstock.engine.partials import Partial
 from penstock.engine.rows import Row
+from penstock.engine.stretches import Settling, Stretch, Stretches
 from penstock.engine.weighing import Fetched, Weighing
 from penstock.platforms.base import Platform
 
@@ -247,7 +248,7 @@ class Fetching:
         resume: bool,
     ) -> Fetched:
         """A file of many ranges, in order, and the digests of its front as it grows."""
-        had = await hop(files.open_partial, path, size)
+        had = await hop(files.open_partial, path, size, reserved=False)
         # A receipt claims bytes under a name: the name is on the disk before.
         await hop(files.flush_folder, os.path.dirname(path))  # noqa: PTH120
         parts = cut(size, part_size)
@@ -265,30 +266,47 @@ class Fetching:
             front.arrived(number)
         seen: list[Headers] = []
         flushed = Flushing(path)
+        reserving, pace = Reserving(path, 0 if had == size else size), self._context.pace
 
-        async def fetch(part: Part) -> None:
-            await front.near(part.offset)
-            headers, _ = await self._get(path, part, size, validator, set(), front.beside(part))
+        async def settle(part: Part) -> None:
             await flushed.now()
-            blake3, known = front.proof(part.number)
+            blake3, known = await front.proof(part)
             receipt = Receipt(
-                part.number,
-                part.offset,
-                part.length,
-                "",
-                validator,
-                blake3=blake3,
-                front=known,
+                part.number, part.offset, part.length, "", validator, blake3=blake3, front=known
             )
             await self._context.ledger.add_receipt(self._row.id, receipt)
-            seen[:] = [headers]
             front.arrived(part.number)
 
+        async def fetch(parts: tuple[Part, ...]) -> None:
+            stretch = Stretch(parts, front, settling)
+            await front.near(parts[0].offset)
+            await reserving.reach(parts[-1].offset + parts[-1].length)
+            began_s = self._context.clock.now_s()
+            seen[:] = [await self._get_stretch(path, stretch, size, validator)]
+            pace.brought(stretch.length, self._context.clock.now_s() - began_s)
+            await stretch.few_unsettled()
+
         missing = [part for part in parts if part.number not in done]
-        async with task_group() as group:
-            group.start_soon(front.follow)
-            width = min(self._context.ranges_at_once, len(missing))
-            await each(missing, fetch, at_once=width, widening=self._is_slow)
+        width = min(self._context.ranges_at_once, len(missing))
+        # Who says how large parts are says how much one request asks for.
+        most = pace.most if self._context.choices.part_size is None else lambda: 0.0
+        try:
+            async with task_group() as group:
+                group.start_soon(front.follow)
+                group.start_soon(reserving.run)
+                settling = Settling(group, settle)
+                try:
+                    stretches = Stretches(missing, most)
+                    await each(stretches, fetch, at_once=width, widening=self._is_slow)
+                except PenstockError:
+                    await settling.ended()
+                    raise
+        except OSError as error:
+            if files.is_full(error):
+                # What was reserved is given back, whatever was written of it meanwhile.
+                await self._context.ledger.drop_receipts(self._row.id)
+                await hop(os.truncate, path, 0)
+            raise
         headers = seen[0] if seen else (await self.probe())[0]
         return Fetched(front.digests(), headers, size, front.block, front.block_md5s)
 
@@ -328,14 +346,22 @@ class Fetching:
             await self._context.ledger.drop_receipts(self._row.id, lost)
         return held
 
+    async def _get_stretch(
+        self, path: str, stretch: Stretch, size: int, validator: str | None
+    ) -> Headers:
+        """A stretch in the partial, its ranges settled or about to be: the answer's head."""
+        platform = self._context.exchange.platform
+        answer = await self._leases.ask(
+            lambda lease: platform.get_part(
+                lease, stretch.rest, path, total=size, validator=validator, digests=frozenset()
+            ),
+            self._progress,
+            stretch,
+        )
+        return answer.headers
+
     async def _get(
-        self,
-        path: str,
-        part: Part,
-        size: int,
-        validator: str | None,
-        names: Set[str],
-        beside: Beside | None = None,
+        self, path: str, part: Part, size: int, validator: str | None, names: Set[str]
     ) -> tuple[Headers, dict[str, str]]:
         """One range in the partial, not yet flushed: the answer's head and the bytes' digests."""
         platform, digests = self._context.exchange.platform, frozenset(names)
@@ -344,7 +370,6 @@ class Fetching:
                 lease, part, path, total=size, validator=validator, digests=digests
             ),
             self._progress,
-            beside,
         )
         return answer.headers, dict(answer.digests)
 

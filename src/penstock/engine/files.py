@@ -20,7 +20,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import ParamSpec, TypeVar
 
 import anyio
 from aiofiles import os as aio_os
@@ -47,6 +47,9 @@ READ_SIZE = MIB
 
 # What is digested in one hop where nothing else waits for it: a tenth of a second of MD5.
 DIGEST_AT_ONCE = 64 * MIB
+
+# Blocks reserved in one hop: some milliseconds where they are pages of memory.
+RESERVED_AT_ONCE = 32 * MIB
 
 _NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -92,6 +95,11 @@ def local_error(error: OSError, path: str) -> PenstockError:
             f"cannot write {path}: {why}; once it can be written, run the same command again"
         )
     return DestinationRefused(f"cannot write {path}: {why}")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that there is no room."""
+    return error.errno in _FULL
 
 
 def source_error(error: OSError, path: str) -> PenstockError:
@@ -144,14 +152,23 @@ def check_unchanged(path: str, since: Fingerprint) -> None:
         )
 
 
-# Called in a thread with bytes of a file while they are warm, and the offset they have there.
-Beside: TypeAlias = Callable[[int, "bytes | memoryview"], None]
+class Beside:
+    """Sees bytes of a file as they pass, and does nothing about it."""
+
+    stood = 0
+    """The offset up to which what was seen is settled: it does not pass again."""
+
+    def __call__(self, offset: int, data: bytes | memoryview) -> None:
+        """Bytes pass, which have this offset in the file. Called in a thread, while it is warm."""
+
+    async def stands(self, end: int) -> None:
+        """What was seen up to this offset is written. Whoever writes waits for it."""
 
 
 class SliceWriter:
     """Writes one slice of a file from its offset on, digesting what it writes.
 
-    `beside` sees the bytes as well, after they were written.
+    `beside` sees the bytes as well.
     """
 
     def __init__(
@@ -163,15 +180,46 @@ class SliceWriter:
         self._descriptor = -1
         self.written = 0
 
-    async def write(self, pieces: Sequence[bytes | memoryview], *, last: bool = False) -> None:
+    async def write(
+        self, pieces: Sequence[bytes | memoryview], *, last: bool = False, apart: bool = False
+    ) -> None:
         """The pieces stand behind what was written before; after the `last` it is closed.
+
+        `apart`: they are digested in another thread than they are written in, at the same time.
 
         Raises `DestinationFull` or `DestinationRefused`.
         """
         try:
-            self.written += await hop(self._write, pieces, last)
+            if apart and self._digests_anything:
+                digesting = asyncio.get_running_loop().run_in_executor(None, self._digest, pieces)
+                try:
+                    size = await hop(self._write, pieces, last)
+                finally:
+                    await settled(digesting)
+            else:
+                size = await hop(self._write_and_digest, pieces, last)
         except OSError as error:
             raise local_error(error, self._target.path) from error
+        self.written += size
+        if self._beside is not None:
+            await self._beside.stands(self._target.offset + self.written)
+
+    @property
+    def _digests_anything(self) -> bool:
+        return self._beside is not None or bool(self.digests)
+
+    def _write_and_digest(self, pieces: Sequence[bytes | memoryview], last: bool) -> int:  # noqa: FBT001 - hop's
+        size = self._write(pieces, last)
+        self._digest(pieces)
+        return size
+
+    def _digest(self, pieces: Sequence[bytes | memoryview]) -> None:
+        offset = self._target.offset + self.written
+        for piece in pieces:
+            self.digests.update(piece)
+            if self._beside is not None:
+                self._beside(offset, piece)
+            offset += len(piece)
 
     def _write(self, pieces: Sequence[bytes | memoryview], last: bool) -> int:  # noqa: FBT001 - hop's
         if self._descriptor < 0:
@@ -186,9 +234,6 @@ class SliceWriter:
                 offset += done
                 view = view[done:]
             moments.reached(moments.WROTE, self._target.path, began, offset - began)
-            self.digests.update(piece)
-            if self._beside is not None:
-                self._beside(began, piece)
         if last:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
@@ -309,11 +354,11 @@ def lock_partial(path: str) -> int | None:
         os.close(descriptor)
 
 
-def open_partial(path: str, size: int) -> int:
+def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
     """The bytes a hidden partial already had; afterwards it exists, is ours, and has `size` bytes.
 
-    Blocks are reserved where the file system can, so that a full disk is found before bytes move.
-    Raises OSError. Blocks; call it through `hop`.
+    Blocks are `reserved` where the file system can, so that a full disk is found before bytes
+    move. Raises OSError. Blocks; call it through `hop`.
     """
     make_folder(Path(path).parent)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -324,18 +369,58 @@ def open_partial(path: str, size: int) -> int:
             raise OSError(errno.EEXIST, "stands in the way and is no file", path)
         if size and found.st_size != size:
             os.ftruncate(descriptor, size)
-            try:
-                os.posix_fallocate(descriptor, 0, size)
-            except (AttributeError, OSError) as error:
-                if isinstance(error, OSError) and error.errno in _FULL:
-                    os.ftruncate(descriptor, 0)
-                    raise
+            if reserved:
+                _reserve(descriptor, 0, size)
         elif not size:
             os.ftruncate(descriptor, 0)
         moments.reached(moments.MADE, path)
         return found.st_size
     finally:
         os.close(descriptor)
+
+
+def _reserve(descriptor: int, offset: int, length: int) -> None:
+    """Blocks are reserved where the file system can; where there are too few, none of the file."""
+    try:
+        os.posix_fallocate(descriptor, offset, length)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            os.ftruncate(descriptor, 0)
+            raise
+
+
+class Reserving:
+    """A file's blocks, reserved in order while the first of them are written already.
+
+    Nothing is written ahead of it: where a file system cannot reserve, the C library does so by
+    writing into each block, which must not meet a writer. Source: posix_fallocate(3).
+    """
+
+    def __init__(self, path: str, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._reached = 0
+        self._moved = anyio.Event()
+
+    async def run(self) -> None:
+        """All is reserved. Raises OSError, the file then being empty."""
+        with anyio.CancelScope(shield=True):
+            descriptor = await hop(os.open, self._path, os.O_RDWR)
+        try:
+            while self._reached < self._size:
+                length = min(RESERVED_AT_ONCE, self._size - self._reached)
+                await hop(_reserve, descriptor, self._reached, length)
+                self._reached += length
+                moved, self._moved = self._moved, anyio.Event()
+                moved.set()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await hop(os.close, descriptor)
+
+    async def reach(self, end: int) -> None:
+        """Returns when the file may be written up to `end`."""
+        while self._reached < min(end, self._size):
+            await self._moved.wait()
 
 
 def flush(path: str) -> None:

@@ -10,7 +10,7 @@ came in order are digested once. A range that came ahead of the front is known b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,11 @@ class Front:
         self._proofs: dict[int, tuple[str | None, str | None]] = {}
         self._moved = anyio.Event()
 
-    def beside(self, part: Part) -> files.Beside:
-        """What digests a range's bytes as they are written, if it is the one at the front.
+    def beside(self, part: Part) -> Callable[[int, bytes | memoryview], None]:
+        """What digests a range's bytes as they pass, if it is the one at the front.
 
-        Called in the one thread that writes the range. The front is that thread's until the range
-        has arrived, for `follow` goes no further than ranges that have.
+        Called with its bytes in order, by one thread at a time. The front is that thread's until
+        the range has arrived, for `follow` goes no further than ranges that have.
         """
         own: Any = None
         is_front, end = False, part.offset + part.length
@@ -87,15 +87,18 @@ class Front:
                 self._position += len(data)
             if is_last:
                 blake3 = own.hexdigest() if own is not None else None
-                if own is None and front is None:
-                    blake3 = self._reread(part)
                 self._proofs[part.number] = blake3, front
 
         return look
 
-    def proof(self, number: int) -> tuple[str | None, str | None]:
+    async def proof(self, part: Part) -> tuple[str | None, str | None]:
         """The `blake3` and the `front` of a range that came; one of them is None."""
-        return self._proofs.pop(number)
+        blake3, front = self._proofs.pop(part.number)
+        if blake3 is None and front is None:
+            # What passed does not tell it.
+            told = await hop(files.digest_slice, self._path, part.offset, part.length, (BLAKE3,))
+            blake3 = told[BLAKE3]
+        return blake3, front
 
     def proves(self, receipt: Receipt) -> bool:
         """Whether the bytes of a receipt are on the disk; those at the front are digested so.
@@ -126,11 +129,6 @@ class Front:
         elif is_front:
             self._return_to(before)
         return holds
-
-    def _reread(self, part: Part) -> str:
-        """The BLAKE3 of a range that was written, where what passed does not tell it."""
-        name = BLAKE3
-        return files.digest_slice(self._path, part.offset, part.length, (name,))[name]
 
     def _front(self) -> str:
         """What the front is known by as it stands."""

@@ -91,7 +91,10 @@ class Sending:
         flow = self._exchange.platform.put_part(upload, part, self._transfer.local_path)
         try:
             receipt = await self._exchange.run(
-                flow, tally=self._tally, progress=self._progress, beside=self._last_look(part)
+                flow,
+                tally=self._tally,
+                progress=self._progress,
+                beside=_LastLook(self._transfer, part),
             )
         except Refused as refused:
             if refused.status in {404, 410}:
@@ -109,19 +112,22 @@ class Sending:
         await files.unchanged(self._transfer.local_path, self._transfer.found)
         return replace(receipt, md5=digests["md5"])
 
-    def _last_look(self, part: Part) -> files.Beside:
-        """What looks at the source when a part's last bytes were read, before they are sent.
 
-        Where the part is the whole file, its last byte is what gives it its name there: a source
-        that changed until then must not get one. Called in the thread that reads.
-        """
-        end = part.offset + part.length
+class _LastLook(files.Beside):
+    """Looks at the source when a part's last bytes were read, before they are sent.
 
-        def look(offset: int, data: bytes | memoryview) -> None:
-            if offset + len(data) == end:
-                files.check_unchanged(self._transfer.local_path, self._transfer.found)
+    Where the part is the whole file, its last byte is what gives it its name there: a source that
+    changed until then must not get one.
+    """
 
-        return look
+    def __init__(self, transfer: UpTransfer, part: Part) -> None:
+        self._transfer = transfer
+        self._end = part.offset + part.length
+
+    def __call__(self, offset: int, data: bytes | memoryview) -> None:
+        """`SourceChanged`, where it has; in the thread that reads."""
+        if offset + len(data) == self._end:
+            files.check_unchanged(self._transfer.local_path, self._transfer.found)
 
 
 def is_wrong(receipt: Receipt) -> bool:

@@ -16,6 +16,7 @@ import asyncio
 import base64
 import contextlib
 import math
+import os
 import ssl
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -62,6 +63,9 @@ DIGESTION_RATE = 50 * MIB
 LARGEST_ANSWER = 32 * MIB
 # Bytes gathered before they are written in one hop.
 WRITE_SIZE = MIB
+
+# A body is written and digested in two threads at once where there are cores for that.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 _WITH_BYTES = frozenset((200, 206))
 
@@ -121,6 +125,7 @@ class Transport:
         self._proxies: dict[str, tuple[URL | None, dict[str, str] | None]] = {}
         self._buffers = Buffers()
         self._files = Gathered()
+        self._taking = 0
         self._connections = connections
         self._tls = tls
         self._fields = (
@@ -390,9 +395,14 @@ class Transport:
             progress=progress,
             pacer=self._pacer,
         )
-        async with taken.pieces() as pieces:
-            async for piece in pieces:
-                await writer.write([piece], last=writer.written + len(piece) == length)
+        self._taking += 1
+        try:
+            async with taken.pieces() as pieces:
+                async for piece in pieces:
+                    last = writer.written + len(piece) == length
+                    await writer.write([piece], last=last, apart=2 * self._taking <= CORES)
+        finally:
+            self._taking -= 1
 
     async def _pour(
         self,
