@@ -75,7 +75,8 @@ def test_each_range_of_a_stretch_is_proved_and_settled_once_and_one_that_broke_o
     async def come() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(front.follow)
-            stretch = Stretch(parts, front, Settling(group, settle))
+            settling = Settling(group, settle)
+            stretch = Stretch(parts, front, settling)
             edges = sorted({0, len(BODY), *cuts})
             for index, (first, last) in enumerate(itertools.pairwise(edges)):
                 if index == breaks:
@@ -86,7 +87,8 @@ def test_each_range_of_a_stretch_is_proved_and_settled_once_and_one_that_broke_o
                     assert first - stood < 1000
                     stretch(stood, BODY[stood:first])
                 stretch(first, BODY[first:last])
-                await stretch.stands(last)
+                with settling.stream():
+                    await stretch.stands(last)
             assert stretch.stood == len(BODY)
 
     asyncio.run(come())
@@ -109,13 +111,15 @@ async def test_few_ranges_of_a_stretch_wait_for_their_receipts(tmp_path: Path) -
         await may.wait()
 
     async with anyio.create_task_group() as group:
-        stretch = Stretch(parts, front, Settling(group, settle))
+        settling = Settling(group, settle)
+        stretch = Stretch(parts, front, settling)
 
         async def come() -> None:
-            for part in parts:
-                end = part.offset + part.length
-                stretch(part.offset, BODY[part.offset : end])
-                await stretch.stands(end)
+            with settling.stream():
+                for part in parts:
+                    end = part.offset + part.length
+                    stretch(part.offset, BODY[part.offset : end])
+                    await stretch.stands(end)
 
         group.start_soon(come)
         await anyio.wait_all_tasks_blocked()

@@ -34,6 +34,7 @@ from penstock.core.errors import (
 from penstock.core.heads import check_head
 from penstock.core.model import MIB, FileSlice, Head, Headers, Request, Response
 from penstock.engine import transport as module
+from penstock.engine.files import Beside
 from penstock.engine.transport import Transport
 from penstock.simulators import Fault
 
@@ -774,15 +775,16 @@ async def test_a_source_that_blocks_is_awaited_when_its_upload_is_cancelled(
     source.write_bytes(b"0123456789")
     reading, may_go_on = threading.Event(), threading.Event()
 
-    def slow(_: int, __: bytes | memoryview) -> None:
-        reading.set()
-        may_go_on.wait(10)
+    class Slow(Beside):
+        def __call__(self, offset: int, data: bytes | memoryview) -> None:  # noqa: ARG002 - as it is called
+            reading.set()
+            may_go_on.wait(10)
 
     server = await raw(answer(200))
     before = threading.active_count()
     async with Transport() as transport:
         request = Request("PUT", server.url, body=(FileSlice(str(source), 0, 10),))
-        task = asyncio.ensure_future(transport.send(request, beside=slow))
+        task = asyncio.ensure_future(transport.send(request, beside=Slow()))
         while not reading.is_set():
             await asyncio.sleep(0)
         task.cancel()

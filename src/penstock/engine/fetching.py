@@ -264,9 +264,34 @@ class Fetching:
         done = await self._recheck(front, receipts, parts)
         for number in done:
             front.arrived(number)
+        missing = [part for part in parts if part.number not in done]
+        reserving = Reserving(path, size if had != size else 0)
+        try:
+            head_seen = await self._missing(front, missing, path, size, validator, reserving)
+        except OSError as error:
+            if files.is_full(error):
+                # What was reserved is given back, whatever was written of it meanwhile.
+                await self._context.ledger.drop_receipts(self._row.id)
+                await hop(os.truncate, path, 0)
+            raise
+        headers = head_seen or (await self.probe())[0]
+        return Fetched(front.digests(), headers, size, front.block, front.block_md5s)
+
+    async def _missing(
+        self,
+        front: Front,
+        missing: list[Part],
+        path: str,
+        size: int,
+        validator: str | None,
+        reserving: Reserving,
+    ) -> Headers | None:
+        """The ranges that are missing, each flushed and then known to the ledger; an answer's head.
+
+        Everything is digested when it returns.
+        """
         seen: list[Headers] = []
-        flushed = Flushing(path)
-        reserving, pace = Reserving(path, 0 if had == size else size), self._context.pace
+        flushed, pace = Flushing(path), self._context.pace
 
         async def settle(part: Part) -> None:
             await flushed.now()
@@ -282,33 +307,24 @@ class Fetching:
             await front.near(parts[0].offset)
             await reserving.reach(parts[-1].offset + parts[-1].length)
             began_s = self._context.clock.now_s()
-            seen[:] = [await self._get_stretch(path, stretch, size, validator)]
+            with settling.stream():
+                seen[:] = [await self._get_stretch(path, stretch, size, validator)]
             pace.brought(stretch.length, self._context.clock.now_s() - began_s)
-            await stretch.few_unsettled()
 
-        missing = [part for part in parts if part.number not in done]
         width = min(self._context.ranges_at_once, len(missing))
         # Who says how large parts are says how much one request asks for.
         most = pace.most if self._context.choices.part_size is None else lambda: 0.0
-        try:
-            async with task_group() as group:
-                group.start_soon(front.follow)
-                group.start_soon(reserving.run)
-                settling = Settling(group, settle)
-                try:
-                    stretches = Stretches(missing, most)
-                    await each(stretches, fetch, at_once=width, widening=self._is_slow)
-                except PenstockError:
-                    await settling.ended()
-                    raise
-        except OSError as error:
-            if files.is_full(error):
-                # What was reserved is given back, whatever was written of it meanwhile.
-                await self._context.ledger.drop_receipts(self._row.id)
-                await hop(os.truncate, path, 0)
-            raise
-        headers = seen[0] if seen else (await self.probe())[0]
-        return Fetched(front.digests(), headers, size, front.block, front.block_md5s)
+        async with task_group() as group:
+            group.start_soon(front.follow)
+            group.start_soon(reserving.run)
+            settling = Settling(group, settle)
+            try:
+                stretches = Stretches(missing, most)
+                await each(stretches, fetch, at_once=width, widening=self._is_slow)
+            except PenstockError:
+                await settling.ended()
+                raise
+        return seen[0] if seen else None
 
     async def _is_slow(self, streams: int) -> bool:
         """Whether, a moment later, more streams would help: those there are bring little each.

@@ -9,7 +9,8 @@ from its first range that does not stand.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,8 +22,6 @@ from penstock.engine.front import Front
 # What a stream brings in this time, it may ask for at once. A choice: some round trips.
 MOMENT_S = 0.5
 LARGEST_STRETCH = 256 * MIB
-# Ranges of a stretch that are written, and still wait for their flush and their receipt.
-_UNSETTLED = 2
 
 
 class Stretches:
@@ -68,28 +67,39 @@ class Pace:
 
 
 class Settling:
-    """What is done about ranges that came, beside the coming of the next."""
+    """What is done about ranges that came, beside the coming of the next: one for each stream."""
 
     def __init__(self, group: TaskGroup, settle: Callable[[Part], Awaitable[None]]) -> None:
         self._group = group
         self._settle = settle
+        self._streams = 0
         self._under_way = 0
         self._moved = anyio.Event()
 
-    def start(self, part: Part, done: Callable[[], None]) -> None:
-        """A range is settled from now on; `done` is called when it is."""
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """A stream that brings ranges."""
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    async def start(self, part: Part) -> None:
+        """A range is settled from now on; waits while more of them are than there are streams."""
         self._under_way += 1
-        self._group.start_soon(self._run, part, done)
+        self._group.start_soon(self._run, part)
+        while self._under_way > self._streams:
+            await self._moved.wait()
 
     async def ended(self) -> None:
         """Returns when nothing is under way."""
         while self._under_way:
             await self._moved.wait()
 
-    async def _run(self, part: Part, done: Callable[[], None]) -> None:
+    async def _run(self, part: Part) -> None:
         await self._settle(part)
         self._under_way -= 1
-        done()
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
 
@@ -102,8 +112,6 @@ class Stretch(Beside):
         self._looks = [front.beside(part) for part in parts]
         self._settling = settling
         self._written = 0
-        self._settled = 0
-        self._moved = anyio.Event()
         self.stood = parts[0].offset
 
     @property
@@ -137,15 +145,4 @@ class Stretch(Beside):
                 break
             self._written += 1
             self.stood = part.offset + part.length
-            self._settling.start(part, self._is_settled)
-        await self.few_unsettled()
-
-    async def few_unsettled(self) -> None:
-        """Returns when hardly any range is left that came and is not settled."""
-        while self._written - self._settled >= _UNSETTLED:
-            await self._moved.wait()
-
-    def _is_settled(self) -> None:
-        self._settled += 1
-        moved, self._moved = self._moved, anyio.Event()
-        moved.set()
+            await self._settling.start(part)
