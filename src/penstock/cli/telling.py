@@ -51,7 +51,9 @@ class Watch:
         self.display.event(event)
         if isinstance(event, BytesMoved):
             return
-        text = None if self.display.shows_events or not is_news else self._in_words(event)
+        text = None
+        if self._verbose or isinstance(event, Note):
+            text = None if self.display.shows_events or not is_news else self._in_words(event)
         if text is not None:
             self._tell(text)
         if self._log is not None and is_news:

@@ -98,18 +98,24 @@ class Tally:
 
     def take(self, event: Event) -> bool:
         """The event counts. False for a note that was taken before."""
+        # The four that come with every file, told apart in a third of what `match` takes.
+        if isinstance(event, BytesMoved):
+            self._move(event.source, event.size)
+        elif isinstance(event, Planned):
+            self.files += 1
+            self.size += event.size or 0
+        elif isinstance(event, TransferStarted):
+            self.current[event.source] = UnderWay(event.size)
+            if self._began_s is None:
+                self._began_s = self.now()
+        elif isinstance(event, TransferEnded):
+            self._end(event.line)
+        else:
+            return self._take_seldom(event)
+        return True
+
+    def _take_seldom(self, event: Event) -> bool:
         match event:
-            case BytesMoved(source, size):
-                self._move(source, size)
-            case Planned(_, _, size):
-                self.files += 1
-                self.size += size or 0
-            case TransferStarted(source, _, size):
-                self.current[source] = UnderWay(size)
-                if self._began_s is None:
-                    self._began_s = self.now()
-            case TransferEnded(line):
-                self._end(line)
             case QuotaWait(profile, seconds):
                 self.waited = True
                 self.wait_profile = profile

@@ -1,4 +1,4 @@
-"""`quick_value`: `dataclasses.dataclass` for values, in a third of the time to make the class.
+"""`quick_value`, in place of `dataclasses.dataclass`, and `changed`, in place of its `replace`.
 
 To a type checker it is `dataclass` itself, so that with `frozen=True` nobody can change one, and
 mypy reads all of this package. Where it runs such a class is a plain one, compared, hashed and
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as quick_value
@@ -44,6 +46,7 @@ else:
             return hash(hashed(self))
 
         cls.__eq__, cls.__hash__ = equal, hash_of
+        cls._all = staticmethod(_values([one.name for one in told if one.init]))
         if "__repr__" not in bare.__dict__:
             cls.__repr__ = _shown
         return cls
@@ -56,4 +59,16 @@ else:
         return f"{self.__class__.__qualname__}({', '.join(told)})"
 
 
-__all__ = ["quick_value"]
+def changed(value: T, /, **fields: object) -> T:
+    """The value of `quick_value` with other fields: `dataclasses.replace`, in a third of it.
+
+    Only for classes of several fields, all of which are given to make one.
+    """
+    kind: Any = value.__class__
+    another: T = kind(*kind._all(value))  # noqa: SLF001 - set above
+    for name, field in fields.items():
+        setattr(another, name, field)
+    return another
+
+
+__all__ = ["changed", "quick_value"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Set
-from dataclasses import replace
 
 import anyio
 
@@ -34,6 +33,7 @@ from penstock.core.model import (
 )
 from penstock.core.plan import WHOLE_DOWNLOAD, cut, range_size
 from penstock.core.units import whole_number
+from penstock.core.values import changed
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.digests import STATED, stated_too
@@ -421,12 +421,12 @@ def widen(request: Request) -> Request:
         (name, _WIDE) if name.lower() == "range" else (name, value)
         for name, value in request.headers
     )
-    return replace(request, headers=headers, held=SMALL)
+    return changed(request, headers=headers, held=SMALL)
 
 
 def hold(request: Request) -> Request:
     """A request for a small file, its bytes held in memory."""
-    return replace(request, held=SMALL)
+    return changed(request, held=SMALL)
 
 
 def _each(flow: Flow[Response], change: Callable[[Request], Request]) -> Flow[Response]:

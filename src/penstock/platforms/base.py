@@ -55,7 +55,7 @@ from penstock.core.model import (
     validator_of,
 )
 from penstock.core.traits import Traits
-from penstock.core.values import quick_value
+from penstock.core.values import changed, quick_value
 
 
 @quick_value(frozen=True, slots=True)
@@ -433,7 +433,7 @@ def following(request: Request) -> Flow[Response]:
     Source: Amazon S3, "Making requests: redirects" (307 while a bucket's name settles).
     """
     for _ in range(_MOST_HOPS):
-        response = yield replace(request, accept=request.accept | REDIRECTS)
+        response = yield changed(request, accept=request.accept | REDIRECTS)
         if response.status not in REDIRECTS or response.status in request.accept:
             return response
         try:
