@@ -39,11 +39,13 @@ class Files:
         default_factory=dict
     )
     bodies: dict[int, bytes] = field(default_factory=dict)
+    takes_s: float = 0.0
 
     async def get(self, request: server.Request) -> server.StreamResponse:
         number = int(request.match_info["number"])
         self.asked[number] += 1
         self.connections.add(id(request.transport))
+        await asyncio.sleep(self.takes_s)
         waiting = self.faults.get(number)
         if waiting:
             answer = waiting.pop(0)(request)
@@ -217,6 +219,13 @@ async def test_a_connection_that_breaks_costs_what_was_under_way(files: Files) -
     again = {number for number, times in files.asked.items() if times > 1}
     assert again == {10, 40, 41, 90}
     assert max(files.asked.values()) == 2
+
+
+async def test_where_each_takes_long_they_share_out_over_the_connections(files: Files) -> None:
+    files.takes_s = 0.15
+    lines = await files.copy(files.manifest(48))
+    assert {line.status for line in lines.values()} == {"verified"}
+    assert len(files.connections) >= 12
 
 
 async def test_one_that_turns_out_large_goes_its_own_way(files: Files) -> None:

@@ -68,11 +68,6 @@ class Width:
         self._settles_until_s = now_s
         self._epoch = Epoch(now_s)
 
-    @property
-    def soonest_s(self) -> float | None:
-        """The least time any body's first byte took to come; None before one did."""
-        return self._soonest_s
-
     def moved(self, size: int) -> None:
         """So many bytes passed; fewer than none where what had moved must move again."""
         self._epoch.moved += size

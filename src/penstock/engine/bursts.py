@@ -27,6 +27,8 @@ Signing: TypeAlias = Callable[[Request], Awaitable[tuple[tuple[str, str], ...]]]
 # little: bytes, and seconds.
 _BYTES = 2 * 1024 * 1024
 _SECONDS = 0.25
+# What the quickest burst took counts by so much more after each other one: lines change.
+_FORGETTING = 1.005
 _OK = (200, 206)
 # Answers to a body by which a server may mean that too many are in flight.
 TOO_MUCH = frozenset((429, 500, 502, 503, 504))
@@ -73,6 +75,8 @@ class Bursts:
         self._sign = sign
         self._won = won
         self._now = now
+        self.each_s: float | None = None
+        """How long one takes where nothing else is in its way; None before there was one."""
 
     def can(self, request: Request) -> bool:
         """Whether a request may be part of a burst."""
@@ -104,7 +108,8 @@ class Bursts:
                 asks[ask] = one
             if not asks:
                 return
-            until_s = self._now() + _SECONDS
+            began_s = self._now()
+            until_s = began_s + _SECONDS
             shown = asked[0].request.shown if asked[0].request.auth == NO_AUTH else None
 
             def leaving(ask: Ask) -> None:
@@ -119,10 +124,11 @@ class Bursts:
                 await self._transport.burst(host, asks, leaving=leaving, going=goes_on)
             except OSError:
                 return  # No connection: whoever asks again is told why.
-            won = 0
+            took_s, left, won = self._now() - began_s, 0, 0
             for ask, one in asks.items():
                 if not ask.left:
                     break
+                left += 1
                 one.outcome = outcome = _outcome(one.request, ask)
                 ask.body = b""
                 if not isinstance(outcome, Response):
@@ -137,6 +143,9 @@ class Bursts:
                     one.progress(len(outcome.body))
                 body.brought(len(outcome.body), ask.waited_s)
                 won += one.is_good
+            if left:
+                each_s = took_s / left
+                self.each_s = min((self.each_s or each_s) * _FORGETTING, each_s)
             if won:
                 self._outages.answered(origin(host))
                 self._won(won)

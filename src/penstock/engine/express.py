@@ -49,8 +49,8 @@ T = TypeVar("T")
 MOST = 32
 # A flush that takes less waits for no disk: the files are in memory.
 _NO_WAIT_S = 30e-6
-# How long a group that is asked for on one connection keeps others from having a share of it.
-_BRIEF_S = 0.02
+# How long a group takes at most that is asked for on one connection, as far as can be foreseen.
+_MOMENT_S = 0.1
 _UNPROVED = "nothing the platform offers proves it"
 
 
@@ -149,14 +149,16 @@ class Express:
             return None
         return Small(transfer, flow, request)
 
-    def most(self, waiting: int) -> int:
-        """How many may go in one group where so many wait.
+    def most(self, first: Small) -> int:
+        """How many may go in one group with the first.
 
-        All permits have their share, but for where answers come so soon that a few do.
+        As many as come in a moment: where each takes long, other connections shall have the rest.
         """
-        width = self._context.exchange.permits.width
-        soon = int(_BRIEF_S / width.soonest_s) if width.soonest_s else 1
-        return max(1, min(MOST, self._trust, max(waiting // width.width, soon)))
+        each_s = self._context.exchange.bursts.each_s
+        if each_s is None:
+            return 1
+        most = MOST if first.transfer.size is not None else self._trust
+        return max(1, min(most, int(_MOMENT_S / each_s)))
 
     async def move(self, group: Sequence[Small]) -> None:
         """Every transfer of the group has ended, was handed on, or was not begun."""
@@ -201,6 +203,9 @@ class Express:
             )
             ready.append(small)
         while ready and not self._stop.asked:
+            if self._is_due(ready[0]):
+                alone.append(ready.popleft())  # Its URL has grown old meanwhile.
+                continue
             await self._context.exchange.bursts.run(
                 [small.asked for small in ready if small.asked is not None], self._goes_on
             )
@@ -219,6 +224,10 @@ class Express:
             small.flow.close()
             del ours[small.id]
             await self._ends.alone(small)
+
+    def _is_due(self, small: Small) -> bool:
+        lease = small.transfer.file.lease
+        return lease is not None and self._context.exchange.is_due(lease.expires_at)
 
     def _goes_on(self) -> bool:
         return not self._stop.asked

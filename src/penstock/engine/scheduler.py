@@ -280,7 +280,7 @@ class Scheduler:
 
     def _beside(self, small: Small) -> tuple[list[Small], Transfer | None]:
         """The transfer and those behind it that go with it, and the first that does not."""
-        group, most = [small], self._express.most(self._queue.qsize())
+        group, most = [small], self._express.most(small)
         while len(group) < most and not self._queue.empty():
             transfer = self._queue.get_nowait()
             if transfer is None:
