@@ -179,8 +179,8 @@ class InPlace(Express):
         """Any is."""
         return Small(transfer, _asks_nothing(), Request("GET", ENDPOINT))
 
-    def most(self, waiting: int) -> int:  # noqa: ARG002 - as many as there may be
-        """As where many wait."""
+    def most(self, first: Small) -> int:  # noqa: ARG002 - as many as there may be
+        """As where each takes no time."""
         return MOST
 
     async def move(self, group: Sequence[Small]) -> None:
