@@ -10,6 +10,7 @@ end), `terminal` (what may be written, and how). Nothing here decides what a run
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +22,9 @@ __all__ = ["main"]
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run `penstock` with `args` (default: the process's own); ends in `SystemExit`."""
+    # What is imported stays: to look through it while it grows takes a tenth of the time. Whoever
+    # runs anything turns it on again (`running.run`).
+    gc.disable()
     try:
         from penstock.cli.app import cli  # noqa: PLC0415 - importing the package costs nothing
     except KeyboardInterrupt:

@@ -129,6 +129,7 @@ def run(
 
     # What the imports made stays; looking through it again and again took a tenth of the CPU.
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_YOUNG, 20, 50)
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         return runner.run(whole())
