@@ -168,13 +168,17 @@ def _ratio(ours: list[float], theirs: list[float]) -> str:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, *, tls: bool = False) -> Iterator[None]:
-    """nginx serving `folder`/source, one worker, nothing logged; with TLS by `folder`/cert.pem."""
+def nginx(folder: Path, port: int, *, tls: bool = False, takes: bool = False) -> Iterator[None]:
+    """nginx serving `folder`/source, one worker, nothing logged; with TLS by `folder`/cert.pem.
+
+    `takes`: files may be PUT there, too.
+    """
     # As root, nginx would serve as somebody who may not look into a temporary folder.
     user = "user root; " if os.getuid() == 0 else ""
     certified = (
         f" ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;" if tls else ""
     )
+    taking = " dav_methods PUT; create_full_put_path on; client_max_body_size 0;" if takes else ""
     (folder / "nginx.conf").write_text(
         f"{user}pid {folder}/nginx.pid; daemon off; worker_processes 1; error_log stderr crit;"
         "events { worker_connections 1024; }"
@@ -182,7 +186,8 @@ def nginx(folder: Path, port: int, *, tls: bool = False) -> Iterator[None]:
         f" client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;"
         f" fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4;"
         f" scgi_temp_path {folder}/t5;{certified}"
-        f" server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''}; root {folder}/source; }} }}"
+        f" server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''};{taking}"
+        f" root {folder}/source; }} }}"
     )
     found = program("nginx")
     assert found is not None

@@ -68,7 +68,8 @@ def official(arguments: list[str]) -> None:
 
     with ThreadPoolExecutor(THREADS) as threads:
         if way == "up":
-            list(threads.map(up, sorted(Path(folder).iterdir())))
+            files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            list(threads.map(up, files))
         else:
             Path(folder).mkdir()
             list(threads.map(down, api.files.query(project=project, limit=100).all()))

@@ -208,6 +208,8 @@ class Host:
         self.latency_s = latency_s
         self.bandwidth = bandwidth
         self.port = 0
+        # Where clients are told to ask, if something stands between them and this host.
+        self.asked_at: str | None = None
         self._handler = handler
         self._clock = clock
         self._faults = faults
@@ -219,8 +221,8 @@ class Host:
 
     @property
     def url(self) -> str:
-        """Scheme, address and port."""
-        return f"http://127.0.0.1:{self.port}"
+        """Scheme, address and port that clients are told."""
+        return self.asked_at or f"http://127.0.0.1:{self.port}"
 
     @property
     def step(self) -> int:
