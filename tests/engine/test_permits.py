@@ -68,6 +68,20 @@ def test_memory_that_grows_halves_them() -> None:
     assert run(main()) == 4
 
 
+def test_memory_that_stays_as_it_was_halves_them_once() -> None:
+    async def main() -> int:
+        seen = iter([0] + [200 * MIB] * 1000)
+        permits = Permits(
+            Width(least=4, most=64, begin=16, now_s=anyio.current_time()),
+            anyio.current_time,
+            memory=lambda: next(seen),
+        )
+        await _link(permits, 200, 20e6, 2e9)
+        return permits.width.width
+
+    assert run(main()) == 8
+
+
 async def test_small_files_never_wait_for_room_and_large_ones_fill_the_permits_twice() -> None:
     permits = Permits.fixed(8)
     room, inside, most = Room(permits), 0, 0

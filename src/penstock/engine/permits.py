@@ -26,6 +26,9 @@ MOST: Final = 64
 LEAST: Final = 4
 # What a run may grow by before its bodies are halved. The buffers of 64 take less.
 _MOST_GROWTH: Final = 160 * MIB
+# And then again, each time it has grown by so much more, or while it is as much as this.
+_MORE_GROWTH: Final = 16 * MIB
+_TOO_MUCH: Final = 240 * MIB
 _LOOK_EACH_S: Final = 0.05
 _LOOK_AT_MEMORY_EACH_S: Final = 1.0
 
@@ -107,6 +110,7 @@ class Permits:
         self._look_s = 0.0
         self._look_at_memory_s = 0.0
         self._memory_at_first = memory()
+        self._pressed_at = -_MORE_GROWTH
 
     @classmethod
     def fixed(cls, count: int, now: Callable[[], float] = lambda: 0.0) -> Permits:
@@ -157,7 +161,12 @@ class Permits:
         pressed = False
         if now_s >= self._look_at_memory_s:
             self._look_at_memory_s = now_s + _LOOK_AT_MEMORY_EACH_S
-            pressed = self._memory() - self._memory_at_first > _MOST_GROWTH
+            grown = self._memory() - self._memory_at_first
+            # What Python once had stays resident, so that only more of it speaks against fewer
+            # bodies again: else one peak would leave a handful of them for the rest of the run.
+            pressed = grown > min(max(_MOST_GROWTH, self._pressed_at + _MORE_GROWTH), _TOO_MUCH)
+            if pressed:
+                self._pressed_at = grown
         if self.waiting:
             self.width.filled()
         if self.width.look(now_s, pressed=pressed) != self._limiter.total_tokens:
