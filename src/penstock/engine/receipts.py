@@ -96,7 +96,7 @@ class Receipts(Commits):
         def work(connection: sqlite3.Connection) -> Intent:
             start_over(connection, transfer, source, part_size, None, None)
             asked = (transfer, "create", place, name, size, part_size, made_at)
-            return Intent(_intend(connection, *asked), *asked)
+            return Intent(_insert(connection, *asked), *asked)  # Earlier ones are forgotten.
 
         return await self._do(work)
 
@@ -184,7 +184,7 @@ def _keep(connection: sqlite3.Connection, transfer: int, receipt: Receipt) -> No
             receipt.md5,
             receipt.etag,
             receipt.proves,
-            json.dumps(receipt.report),
+            json.dumps(receipt.report) if receipt.report else "[]",
             receipt.blake3,
             receipt.front,
         ),
@@ -203,6 +203,19 @@ def _intend(
 ) -> int:
     if transfer is not None:
         connection.execute("DELETE FROM intents WHERE transfer = ? AND kind = ?", (transfer, kind))
+    return _insert(connection, transfer, kind, place, name, size, part_size, made_at)
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    transfer: int | None,
+    kind: str,
+    place: str,
+    name: str,
+    size: int | None,
+    part_size: int | None,
+    made_at: float,
+) -> int:
     cursor = connection.execute(
         "INSERT INTO intents (transfer, kind, place, name, size, part_size, made_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",

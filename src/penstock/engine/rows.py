@@ -389,6 +389,9 @@ def _delete_parts(connection: sqlite3.Connection, transfer: int) -> None:
     connection.execute("DELETE FROM intents WHERE transfer = ?", (transfer,))
 
 
+_TAKEN = after(State.PLANNED, Event.CLAIM).value
+
+
 def start_over(
     connection: sqlite3.Connection,
     transfer: int,
@@ -404,7 +407,7 @@ def start_over(
         " validator = ?, upload_id = NULL, verified_by = NULL, placed = NULL,"
         " digests = '{}', metadata = NULL WHERE id = ?",
         (
-            after(State.PLANNED, Event.CLAIM).value,
+            _TAKEN,
             dumped(source),
             part_size,
             stored(partial),
