@@ -490,6 +490,25 @@ async def test_many_are_looked_up_in_the_order_asked(ledger: Ledger) -> None:
     assert await ledger.lookup([]) == []
 
 
+async def test_rows_of_several_containers_are_each_their_own(ledger: Ledger) -> None:
+    """Those of one container are asked for together: names alike, or no text, are still told."""
+    asked = [
+        identity(name, down=down, container=container, local=local)
+        for name in ("a", "b\udcff", "a%", "")
+        for down in (True, False)
+        for container in ("p/1", "p/1", "p/2")
+        for local in ("/l/1", "/l/\udc80")
+    ]
+    kept = {who: await claimed(ledger, who) for who in dict.fromkeys(asked[::3])}
+    rows = await ledger.lookup(asked * 20)
+    assert [row and row.id for row in rows] == [
+        kept[who].id if who in kept else None for who in asked * 20
+    ]
+    assert all(
+        row is None or row.identity == who for who, row in zip(asked * 20, rows, strict=True)
+    )
+
+
 @pytest.mark.parametrize("source", [SOURCE, REMOTE, Fingerprint(0), Fingerprint(5 << 40, 2**62)])
 async def test_a_fingerprint_comes_back_as_it_was(ledger: Ledger, source: Fingerprint) -> None:
     row = await claimed(ledger)
