@@ -180,7 +180,8 @@ async def test_a_cancelled_large_body_leaves_its_descriptor_closed_and_its_buffe
             await task
         opened = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
         assert str(sink) not in opened
-        assert transport._buffers._out == 0
+        assert transport._client is not None
+        assert transport._client._buffers._out == 0
     over.set()
 
 

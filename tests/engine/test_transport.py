@@ -33,7 +33,7 @@ from penstock.core.errors import (
 )
 from penstock.core.heads import check_head
 from penstock.core.model import MIB, FileSlice, Head, Headers, Request, Response
-from penstock.engine import transport as module
+from penstock.engine import client as module
 from penstock.engine.files import Beside
 from penstock.engine.transport import Transport
 from penstock.simulators import Fault
@@ -669,7 +669,8 @@ async def test_no_connection_is_left_open(raw: Raw, sink: Path) -> None:
     async with Transport() as transport:
         for _ in range(5):
             await lost(transport, ranged(server.url, sink))
-        session = transport._session
+        assert transport._client is not None
+        session = transport._client._session
         assert isinstance(session, ClientSession)
     assert session.closed
     gc.collect()

@@ -17,9 +17,10 @@ from penstock.core.model import NO_AUTH, AuthKind, Headers, Request, Response
 from penstock.engine import moments
 from penstock.engine.lean import Ask, host_of, wire
 from penstock.engine.outages import Outages
+from penstock.engine.passing import Progress
 from penstock.engine.permits import Permits
 from penstock.engine.signing import origin
-from penstock.engine.transport import Progress, Transport
+from penstock.engine.transport import Transport
 
 Signing: TypeAlias = Callable[[Request], Awaitable[tuple[tuple[str, str], ...]]]
 

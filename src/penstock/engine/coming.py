@@ -14,7 +14,7 @@ from dataclasses import replace
 from penstock.core.errors import AnswerUnusable, PenstockError, RemoteChanged
 from penstock.core.model import MIB, FileSlice, Head, Request, Response
 from penstock.engine.files import Beside
-from penstock.engine.transport import Landed
+from penstock.engine.passing import Landed
 
 # A send that brought this much has got on: it costs none of the request's tries. A choice.
 GOT_ON = MIB

@@ -39,10 +39,11 @@ from penstock.engine.coming import GOT_ON, Coming
 from penstock.engine.files import Beside
 from penstock.engine.limiter import Limiter
 from penstock.engine.outages import Outages
+from penstock.engine.passing import Progress
 from penstock.engine.permits import Body, Permits
 from penstock.engine.reading import Held
 from penstock.engine.signing import Keys, origin
-from penstock.engine.transport import Progress, Transport
+from penstock.engine.transport import Transport
 from penstock.platforms.base import Platform
 from penstock.platforms.handing import Carrying, Handed
 

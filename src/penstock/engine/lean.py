@@ -27,7 +27,7 @@ from penstock.core.units import whole_number
 from penstock.engine.stalling import longest_s
 
 # Ports that a URL need not name; where it does all the same, clients write `Host` in two ways.
-_USUAL_PORTS = {"http": 80, "https": 443}
+USUAL_PORTS = {"http": 80, "https": 443}
 # Fields of a head: more than any storage sends.
 _MOST_FIELDS = 200
 # Statuses below are of what comes before an answer. Source: RFC 9110, section 15.2.
@@ -264,7 +264,7 @@ class Lines:
             _, line = await asyncio.get_running_loop().create_connection(
                 Line,
                 parts.hostname or "",
-                parts.port or _USUAL_PORTS[parts.scheme],
+                parts.port or USUAL_PORTS[parts.scheme],
                 ssl=tls,
             )
         return line
@@ -295,7 +295,7 @@ def wire(url: str, fields: tuple[tuple[str, str], ...]) -> bytes | None:
 @lru_cache(maxsize=256)
 def _head(scheme: str, authority: str, fields: tuple[tuple[str, str], ...]) -> str | None:
     """What follows the target of each request to a host with these fields; None as above."""
-    if scheme not in _USUAL_PORTS or not _is_plain(authority) or "@" in authority:
+    if scheme not in USUAL_PORTS or not _is_plain(authority) or "@" in authority:
         return None
     if "?" in authority or authority.endswith((":80", ":443")):
         return None  # Whether `Host` names a usual port is told in two ways.

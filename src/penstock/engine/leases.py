@@ -14,7 +14,7 @@ from penstock.core.errors import LeaseExpired, PenstockError, SourceMissing
 from penstock.core.model import Flow, Lease, Origin, Place, RemoteFile, Response
 from penstock.engine.exchange import Exchange, Tally
 from penstock.engine.files import Beside
-from penstock.engine.transport import Progress
+from penstock.engine.passing import Progress
 
 # Fresh URLs for one request before their refusal is believed to be meant.
 _RENEWALS = 1

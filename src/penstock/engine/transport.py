@@ -1,108 +1,38 @@
-"""The one module that talks: a described request goes out over aiohttp, an answer comes back.
+"""The one module that talks: a described request goes out, an answer comes back.
 
-It sends what it is told, once. It follows no redirect (aiohttp would carry a token to another
-host), resends nothing, decides nothing about retries or quota, and turns every foreign exception
-into one of ours. Bodies stream in pieces of megabytes, read and written in threads; a large one is
-received by `taking`, past aiohttp. A response's head is held against `Request.head` before one byte
-of it reaches the sink.
-
-Time-outs count from the last byte moved, and bytes are counted over a window: a connection that
-stalls or trickles is `AnswerLost`, one that is slow is not.
+It sends what it is told, once; it decides nothing about retries or quota. A request goes by aiohttp
+(`engine.client`), which is loaded when the first one is asked: that takes longer than many a run
+that needs none. Small GETs to a storage go in bursts (`engine.lean`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import math
-import os
 import ssl
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
-import aiohttp
-import anyio
-from aiohttp import ClientTimeout, TCPConnector
-from yarl import URL
-
-from penstock.core.errors import (
-    AnswerUnusable,
-)
-from penstock.core.heads import check_head
-from penstock.core.model import (
-    MIB,
-    Headers,
-    Request,
-    Response,
-    validator_of,
-)
-from penstock.core.units import whole_number
-from penstock.engine.digests import Digests, stated_too
-from penstock.engine.files import Beside, SliceWriter
-from penstock.engine.foreign import translated
-from penstock.engine.gathering import Gathered
-from penstock.engine.lean import Ask, Lines, host_of
+from penstock.core.model import Request, Response
+from penstock.engine.files import Beside
+from penstock.engine.lean import USUAL_PORTS, Ask, Lines, host_of
 from penstock.engine.pacing import Pacer
+from penstock.engine.passing import Landed, Progress
 from penstock.engine.reading import Held
-from penstock.engine.sending import RopeBody
-from penstock.engine.stalling import Watch, longest_s
-from penstock.engine.taking import Buffers, Taken, is_there, takeable
+
+if TYPE_CHECKING:
+    from penstock.engine.client import Client
 
 CONNECT_TIMEOUT_S = 30.0
 # Nothing came for this long: the stream is taken for dead. Platforms answer within seconds;
 # completing an upload of thousands of parts may take a minute.
 STALL_TIMEOUT_S = 120.0
-# How fast a server at least gets on with a body it has taken whole, which it may store elsewhere
-# before it answers. Bytes a second; a guess, for the sake of uploads of 100 GB in one request.
-DIGESTION_RATE = 50 * MIB
-# An answer that is held in memory: the largest listing page is well under this.
-LARGEST_ANSWER = 32 * MIB
-# Bytes gathered before they are written in one hop.
-WRITE_SIZE = MIB
-
-# A body is written and digested in two threads at once where there are cores for that.
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-_WITH_BYTES = frozenset((200, 206))
-
-Progress = Callable[[int], None]
 
 
 def _nothing(_: int) -> None:
     return None
-
-
-@dataclass(slots=True)
-class Landed:
-    """What of a range is in its sink already: bytes from its start, and what they are known by.
-
-    `validator` is what the answer that brought them said of the file; None: it said nothing.
-    """
-
-    size: int = 0
-    digests: Digests | None = None
-    validator: str | None = None
-
-
-# Told when a request has its connection: until then nothing was asked.
-_LEAVING: ContextVar[Callable[[], None]] = ContextVar("leaving")
-
-
-class _Connector(TCPConnector):
-    """Tells a request's `on_leave` that a connection is had.
-
-    `connect` is asked in the task that sends. aiohttp's own tracing would tell as well, and costs
-    a request a fifth of its CPU.
-    """
-
-    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:  # noqa: ANN401 - aiohttp's
-        connection = await super().connect(*args, **kwargs)
-        _LEAVING.get()()
-        return connection
 
 
 class Transport:
@@ -119,39 +49,26 @@ class Transport:
         pacer: Pacer | None = None,
         proxy: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        self._pacer = pacer
-        self._proxy = proxy
-        # By scheme and host. Reading the environment takes longer than sending a request.
-        self._proxies: dict[str, tuple[URL | None, dict[str, str] | None]] = {}
-        self._buffers = Buffers()
-        self._files = Gathered()
-        self._taking = 0
         self._connections = connections
+        self._stall_timeout_s = stall_timeout_s
+        self._connect_timeout_s = connect_timeout_s
         self._tls = tls
-        self._fields = (
+        self._pacer = pacer
+        self._choose = proxy
+        # By scheme and host. Reading the environment takes longer than sending a request.
+        self._proxies: dict[str, str | None] = {}
+        self.fields = (
             ("User-Agent", user_agent),
             ("Accept", "*/*"),
             ("Accept-Encoding", "identity"),
         )
-        self._timeout = ClientTimeout(
-            total=None, sock_connect=connect_timeout_s, sock_read=stall_timeout_s
-        )
-        self._session: aiohttp.ClientSession | None = None
+        """Header fields of every request that names no others."""
         self._lines = Lines(tls, connect_timeout_s)
+        self._client: Client | None = None
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=self._connections, ssl=self._tls),
-            timeout=self._timeout,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=dict(self.fields),
-            skip_auto_headers=("Content-Type",),
-            read_bufsize=MIB,
-        )
-        # aiohttp resends idempotent requests by itself on a connection that died: a request
-        # nobody admitted. Its own test client switches that off by the same attribute.
-        self._session._retry_connection = False  # noqa: SLF001
+        self._is_open = True
         return self
 
     async def __aexit__(
@@ -160,49 +77,15 @@ class Transport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_open = False
         self._lines.close()
-        if self._session is not None:
-            await self._session.close()
-
-    @property
-    def fields(self) -> tuple[tuple[str, str], ...]:
-        """Header fields of every request that names no others."""
-        return self._fields
-
-    def is_plain(self, url: str) -> bool:
-        """Whether a URL is asked straight, and its bytes come as they will."""
-        return self._pacer is None and self._proxy_of(url)[0] is None
-
-    async def burst(
-        self,
-        host: str,
-        asks: Iterable[Ask],
-        *,
-        leaving: Callable[[Ask], None],
-        going: Callable[[int], bool],
-    ) -> None:
-        """Small GETs to one host, one after the other, as `engine.lean` tells.
-
-        Raises OSError where no connection was had.
-        """
-        await self._lines.run(
-            host,
-            asks,
-            leaving=leaving,
-            going=going,
-            stall_timeout_s=self._timeout.sock_read,
-        )
-
-    def _proxy_of(self, url: str) -> tuple[URL | None, dict[str, str] | None]:
-        host = host_of(url)
-        if host not in self._proxies:
-            self._proxies[host] = _proxy(self._proxy, url)
-        return self._proxies[host]
+        if self._client is not None:
+            await self._client.close()
 
     @property
     def held_up(self) -> int:
         """How often a body had to wait for us, so far: its line brings more than we can take."""
-        return self._buffers.held_up
+        return self._client.held_up if self._client is not None else 0
 
     async def send(
         self,
@@ -231,56 +114,52 @@ class Transport:
         and what reading or writing the local file raises. Cancelled, it leaves the connection
         closed and the sink's bytes unclaimed.
         """
-        session = self._session
-        assert session is not None, "the transport is entered before it sends"
-        stall_s = self._timeout.sock_read
-        timeout = self._timeout
-        if stall_s is not None and request.body_length > DIGESTION_RATE:
-            longer_s = stall_s + request.body_length / DIGESTION_RATE
-            timeout = ClientTimeout(
-                total=None, sock_connect=timeout.sock_connect, sock_read=longer_s
-            )
-        body = None
-        if request.body:
-            body = RopeBody(request, progress, stall_s, self._pacer, beside, self._files, held)
-        headers = [*request.headers, *signed]
-        proxy, password = self._proxy_of(request.url)
-        leaving = _LEAVING.set(on_leave)
-        try:
-            async with session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=headers,
-                data=body,
-                timeout=timeout,
-                allow_redirects=False,
-                proxy=proxy,
-                proxy_headers=password,
-            ) as answer:
-                return await self._receive(request, answer, body, progress, beside, landed)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = (body.failure if body is not None else None) or translated(error, request)
-            # Raised below, outside this block: what aiohttp raises shows URLs and header fields,
-            # and would hang on ours as its cause or context.
-        finally:
-            _LEAVING.reset(leaving)
-            if body is not None and body.ended is not None and not body.ended.is_set():
-                with anyio.CancelScope(shield=True):
-                    await body.ended.wait()
-        raise failure
+        client = self._client or self._begin()
+        return await client.send(
+            request,
+            signed=signed,
+            on_leave=on_leave,
+            progress=progress,
+            beside=beside,
+            landed=landed,
+            held=held,
+        )
+
+    def is_plain(self, url: str) -> bool:
+        """Whether a URL is asked straight, and its bytes come as they will."""
+        return self._pacer is None and self._proxy(url) is None
+
+    async def burst(
+        self,
+        host: str,
+        asks: Iterable[Ask],
+        *,
+        leaving: Callable[[Ask], None],
+        going: Callable[[int], bool],
+    ) -> None:
+        """Small GETs to one host, one after the other, as `engine.lean` tells.
+
+        Raises OSError where no connection was had.
+        """
+        await self._lines.run(
+            host, asks, leaving=leaving, going=going, stall_timeout_s=self._stall_timeout_s
+        )
 
     async def reaches(self, url: str) -> bool:
         """Whether the host of a URL, or the proxy it is asked by, takes a connection now.
 
         Nothing is sent, so no server counts it.
         """
-        proxy, _ = _proxy(self._proxy, url)
-        where = proxy or URL(url)
-        if where.host is None or where.port is None:
+        where = urlsplit(self._proxy(url) or url)
+        try:
+            port = where.port or USUAL_PORTS.get(where.scheme)
+        except ValueError:
+            port = None
+        if where.hostname is None or port is None:
             return False
         try:
-            async with asyncio.timeout(self._timeout.sock_connect):
-                _, writer = await asyncio.open_connection(where.host, where.port)
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, writer = await asyncio.open_connection(where.hostname, port)
         except OSError:  # a time-out is one
             return False
         writer.close()
@@ -288,213 +167,27 @@ class Transport:
             await writer.wait_closed()
         return True
 
-    async def _receive(
-        self,
-        request: Request,
-        answer: aiohttp.ClientResponse,
-        body: RopeBody | None,
-        progress: Progress,
-        beside: Beside | None,
-        landed: Landed | None,
-    ) -> Response:
-        head = Headers((name, value) for name, value in answer.headers.items())
-        sent = body.sent if body is not None else 0
-        digests = body.digests.hex() if body is not None else {}
-        if request.held is not None and answer.status in request.accept & _WITH_BYTES:
-            content = await self._hold(answer, request, head, progress)
-            size = len(content)
-            return Response(answer.status, head, content, digests, received=size, sent=sent)
-        if answer.status == 200 and request.sink is None and _asks_for_a_range(request):  # noqa: PLR2004
-            # A server without ranges sends the whole file to whoever asks for a byte of it.
-            answer.close()
-            return Response(answer.status, head, b"", digests, sent=sent)
-        pours = request.sink is not None and 200 <= answer.status < 300  # noqa: PLR2004
-        if not pours or answer.status not in request.accept:
-            content = await _bounded(answer, request, self._timeout.sock_read)
-            return Response(answer.status, head, content, digests, sent=sent)
-        assert request.sink is not None
-        check_head(request, answer.status, head)
-        writer = SliceWriter(request.sink, stated_too(request.digests, head), beside)
-        if landed is not None and landed.digests is not None:
-            writer.digests = landed.digests
-        try:
-            if not request.is_unbounded and takeable(answer, request.sink.length):
-                await self._take(answer, writer, request.sink.length, progress)
-            else:
-                await self._pour(answer, writer, request, progress)
-        finally:
-            await writer.close()
-            if landed is not None:
-                landed.size += writer.written
-                landed.digests, landed.validator = writer.digests, validator_of(head)
-        if not request.is_unbounded and writer.written != request.sink.length:
-            raise AnswerUnusable(
-                f"{request.shown} brought {writer.written} bytes in place of {request.sink.length}"
-            )
-        return Response(answer.status, head, b"", writer.hex(), received=writer.written, sent=sent)
+    def _begin(self) -> Client:
+        from penstock.engine.client import Client  # noqa: PLC0415 - as the module says
 
-    async def _hold(
-        self,
-        answer: aiohttp.ClientResponse,
-        request: Request,
-        head: Headers,
-        progress: Progress,
-    ) -> bytes:
-        """A file's bytes in memory; none of a body without a sink that is longer, or may be."""
-        length = whole_number(head.get("content-length"))
-        if request.sink is None:
-            most = request.held or 0
-            encoded = head.get("content-encoding", "identity") not in {"identity", ""}
-            if encoded or length is None or length > most:
-                answer.close()
-                return b""
-        else:
-            check_head(request, answer.status, head)
-            most = request.sink.length
-        if self._pacer is None and length is not None and length <= most and is_there(answer):
-            content = await answer.read()
-        elif self._pacer is None and length is not None and length <= most:
-            async with asyncio.timeout(longest_s(length, self._timeout.sock_read)):
-                content = await answer.read()
-        else:
-            content = await self._read_paced(answer, request, most)
-        if request.sink is not None and len(content) != most:
-            raise AnswerUnusable(f"{request.shown} brought {len(content)} bytes in place of {most}")
-        progress(len(content))
-        return content
-
-    async def _read_paced(
-        self, answer: aiohttp.ClientResponse, request: Request, most: int
-    ) -> bytes:
-        """A body in memory, of a length that need not have been announced."""
-        gathered = bytearray()
-        now_s = asyncio.get_running_loop().time
-        watch = Watch(self._timeout.sock_read, now_s())
-        async for data in answer.content.iter_any():
-            gathered += data
-            if watch.moved(len(data), now_s()) and len(gathered) < most:
-                answer.close()
-                raise TimeoutError
-            if len(gathered) > most:
-                answer.close()
-                raise AnswerUnusable(f"{request.shown} brought more than {most} bytes")
-            if self._pacer is not None:
-                await asyncio.sleep(self._pacer.spend(len(data)))
-                watch.rest(now_s())
-        return bytes(gathered)
-
-    async def _take(
-        self, answer: aiohttp.ClientResponse, writer: SliceWriter, length: int, progress: Progress
-    ) -> None:
-        """A large body goes into the sink, written from the buffers it was received into."""
-        taken = Taken(
-            answer,
-            length,
-            self._buffers,
-            stall_timeout_s=self._timeout.sock_read,
-            progress=progress,
+        assert self._is_open, "the transport is entered before it sends"
+        self._client = Client(
+            connections=self._connections,
+            stall_timeout_s=self._stall_timeout_s,
+            connect_timeout_s=self._connect_timeout_s,
+            tls=self._tls,
+            fields=self.fields,
             pacer=self._pacer,
+            proxy=self._proxy,
         )
-        self._taking += 1
-        try:
-            async with taken.pieces() as pieces:
-                async for piece in pieces:
-                    last = writer.written + len(piece) == length
-                    await writer.write([piece], last=last, apart=2 * self._taking <= CORES)
-        finally:
-            self._taking -= 1
+        return self._client
 
-    async def _pour(
-        self,
-        answer: aiohttp.ClientResponse,
-        writer: SliceWriter,
-        request: Request,
-        progress: Progress,
-    ) -> None:
-        """The body goes into the sink, gathered into megabytes; never more than was asked for.
-
-        One of unknown length has ended when aiohttp says so: it raises where a chunked one breaks
-        off.
-        """
-        assert request.sink is not None
-        room = math.inf if request.is_unbounded else request.sink.length
-        gathered: list[bytes] = []
-        held = 0
-        now_s = asyncio.get_running_loop().time
-        watch = Watch(self._timeout.sock_read, now_s())
-        async for data in answer.content.iter_any():
-            room -= len(data)
-            if watch.moved(len(data), now_s()) and room > 0:
-                answer.close()
-                raise TimeoutError
-            if room < 0:
-                answer.close()
-                raise AnswerUnusable(
-                    f"{request.shown} brought more than {request.sink.length} bytes"
-                )
-            gathered.append(data)
-            held += len(data)
-            if self._pacer is not None:
-                await asyncio.sleep(self._pacer.spend(len(data)))
-                watch.rest(now_s())
-            if held >= WRITE_SIZE and room:
-                await writer.write(gathered)
-                progress(held)
-                gathered, held = [], 0
-                watch.rest(now_s())
-        if gathered:
-            await writer.write(gathered, last=True)
-            progress(held)
-
-
-def _asks_for_a_range(request: Request) -> bool:
-    return any(name.lower() == "range" for name, _ in request.headers)
-
-
-def _proxy(
-    choose: Callable[[str], str | None], url: str
-) -> tuple[URL | None, dict[str, str] | None]:
-    """The proxy a URL is asked by, and who we are to it; None where it goes straight.
-
-    aiohttp's own reading of the environment is not used: it takes passwords from `~/.netrc` as
-    well, and a presigned URL must carry none.
-    """
-    try:
-        chosen = choose(url)
-    except ValueError:  # no URL at all, which is found out when it is asked
-        chosen = None
-    if chosen is None:
-        return None, None
-    where = URL(chosen)
-    if where.user is None:
-        return where, None
-    known = base64.b64encode(f"{where.user}:{where.password or ''}".encode()).decode()
-    return where.with_user(None), {"Proxy-Authorization": f"Basic {known}"}
-
-
-async def _bounded(
-    answer: aiohttp.ClientResponse, request: Request, stall_timeout_s: float | None
-) -> bytes:
-    """A whole body that fits in memory."""
-    length = answer.content_length
-    if is_there(answer) and request.enough is None and (length or 0) <= LARGEST_ANSWER:
-        return await answer.read()
-    gathered = bytearray()
-    now_s = asyncio.get_running_loop().time
-    watch = Watch(stall_timeout_s, now_s())
-    async for data in answer.content.iter_any():
-        gathered += data
-        # What was asked to be done may be told to be under way, by a blank now and then.
-        # Source: Amazon S3 API reference, "CompleteMultipartUpload".
-        if watch.moved(len(data), now_s()) and request.method == "GET":
-            answer.close()
-            raise TimeoutError
-        if request.enough is not None and len(gathered) >= request.enough:
-            answer.close()
-            break
-        if len(gathered) > LARGEST_ANSWER:
-            answer.close()
-            raise AnswerUnusable(
-                f"{request.shown} was answered with more than {LARGEST_ANSWER} bytes"
-            )
-    return bytes(gathered)
+    def _proxy(self, url: str) -> str | None:
+        """The proxy a URL is asked by; None where it goes straight."""
+        host = host_of(url)
+        if host not in self._proxies:
+            try:
+                self._proxies[host] = self._choose(url)
+            except ValueError:  # no URL at all, which is found out when it is asked
+                self._proxies[host] = None
+        return self._proxies[host]
