@@ -81,7 +81,7 @@ def penstock(*arguments: str, **environ: str) -> Client:
 def environment(home: Path) -> dict[str, str]:
     """The environment of clients, without anything of the user's own.
 
-    Python keeps what it compiled of its modules, as an installation has it, in a place of ours.
+    Python keeps what it compiled of its modules, as of any program that is installed.
     """
     other = ("PENSTOCK_", "XDG_", "PYTHON", "AWS_", "RCLONE_", "SSL_CERT")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(other)}
@@ -89,7 +89,6 @@ def environment(home: Path) -> dict[str, str]:
         kept["PYTHONPATH"] = path
     return kept | {
         "HOME": str(home),
-        "PYTHONPYCACHEPREFIX": str(home.parent / "compiled"),
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }

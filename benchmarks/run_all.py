@@ -38,7 +38,7 @@ ALL = {
     "downloads": Benchmark(
         "Downloads by plain URL, large and small, verified", "downloads.py", ("--rounds", "3")
     ),
-    "link": Benchmark("Downloads over a long thin line", "link.py", ("--rounds", "2")),
+    "link": Benchmark("Over a long thin line, down and up", "link.py", ("--rounds", "1")),
     "s3": Benchmark("To and from an S3 server", "s3.py", ("--rounds", "1")),
     "sevenbridges": Benchmark(
         "Seven Bridges, quota wide open: requests, time and memory beside the official client",
