@@ -227,5 +227,11 @@ def test_a_field_that_is_not_plain_is_not_sent(value: str) -> None:
     assert wire("http://host/x", ((value, "A"),)) is None
 
 
+def test_what_is_sent_is_not_shown() -> None:
+    sent = wire("https://host/x?X-Amz-Signature=secret", (("X-Key", "secret"),))
+    assert sent is not None
+    assert "secret" not in repr(Ask(sent, 1))
+
+
 def test_hosts_are_told_by_scheme_and_authority() -> None:
     assert host_of("https://host:1/a/b?c=https://other/") == "https://host:1"

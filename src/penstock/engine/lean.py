@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,7 +41,8 @@ class Ask:
     A body longer than `most`, and an encoded one, is not read: `body` is then empty.
     """
 
-    wire: bytes
+    wire: bytes = field(repr=False)
+    """With what a presigned URL must not be shown with."""
     most: int
     status: int = 0
     """0: no whole answer came."""
