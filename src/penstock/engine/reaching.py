@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in typeshed
 
 from penstock.config import Network, is_loopback
 from penstock.core.errors import ProfileError
@@ -42,6 +41,9 @@ def proxy_for(network: Network, url: str) -> str | None:
     host = parts.hostname
     if parts.scheme != "https" or not host or is_loopback(host):
         return None
+    # For proxies alone, and slow to import. Not in typeshed.
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # noqa: PLC0415
+
     named = host if parts.port is None else f"{host}:{parts.port}"
     if network.straight and (
         proxy_bypass_environment(named, {"no": network.straight}) or _within(host, network.straight)
