@@ -166,11 +166,29 @@ def _ratio(ours: list[float], theirs: list[float]) -> str:
     return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
 
-@contextlib.contextmanager
-def nginx(folder: Path, port: int, *, tls: bool = False, takes: bool = False) -> Iterator[None]:
-    """nginx serving `folder`/source, one worker, nothing logged; with TLS by `folder`/cert.pem.
+_TAKING = (
+    " client_max_body_size 0; location / { dav_methods PUT MKCOL; create_full_put_path on;"
+    " default_type application/xml; if ($request_method = PROPFIND) { return 207"
+    ' \'<?xml version="1.0"?><D:multistatus xmlns:D="DAV:"><D:response><D:href>$uri</D:href>'
+    "<D:propstat><D:prop><D:getcontentlength>SIZE</D:getcontentlength><D:resourcetype/></D:prop>"
+    "<D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response></D:multistatus>'; } }"
+)
 
-    `takes`: files may be PUT there, too.
+
+@contextlib.contextmanager
+def nginx(
+    folder: Path,
+    port: int,
+    *,
+    tls: bool = False,
+    takes: bool = False,
+    root: str = "source",
+    dav: int | None = None,
+) -> Iterator[None]:
+    """nginx serving `folder`/`root`, one worker, nothing logged; with TLS by `folder`/cert.pem.
+
+    `takes`: files may be PUT there, too. `dav`: and each, asked by PROPFIND, is said to have so
+    many bytes, which rclone asks after each file and nginx has no answer of its own to.
     """
     # As root, nginx would serve as somebody who may not look into a temporary folder.
     user = "user root; " if os.getuid() == 0 else ""
@@ -178,6 +196,8 @@ def nginx(folder: Path, port: int, *, tls: bool = False, takes: bool = False) ->
         f" ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;" if tls else ""
     )
     taking = " dav_methods PUT; create_full_put_path on; client_max_body_size 0;" if takes else ""
+    taking = _TAKING.replace("SIZE", str(dav)) if dav is not None else taking
+    secure = " ssl" if tls else ""
     (folder / "nginx.conf").write_text(
         f"{user}pid {folder}/nginx.pid; daemon off; worker_processes 1; error_log stderr crit;"
         "events { worker_connections 1024; }"
@@ -185,8 +205,7 @@ def nginx(folder: Path, port: int, *, tls: bool = False, takes: bool = False) ->
         f" client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;"
         f" fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4;"
         f" scgi_temp_path {folder}/t5;{certified}"
-        f" server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''};{taking}"
-        f" root {folder}/source; }} }}"
+        f" server {{ listen 127.0.0.1:{port}{secure}; root {folder}/{root};{taking} }} }}"
     )
     found = program("nginx")
     assert found is not None

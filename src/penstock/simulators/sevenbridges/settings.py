@@ -31,6 +31,7 @@ class SevenBridgesSettings(StorageSettings):
     listing_has_size: `True`, in listings with `fields=_all` or a field named so; `False`, only
         where named; "never".
     success_codes_in: where a part's URL answer has them (clients differ).
+    success_codes: those of the storage; another that stands in its place may have its own.
     overwrite_deletes_at: when an existing file goes.
     same_name_uploads: whether two unfinished uploads may have one name; else 409, code 8006.
     complete_again: a second `complete` is refused (404, code 8003) or answered as the first.
@@ -61,6 +62,7 @@ class SevenBridgesSettings(StorageSettings):
     insist_part_size: int | None = None
     parallel_uploads: bool = True
     success_codes_in: Literal["top", "report"] = "top"
+    success_codes: tuple[int, ...] = (200,)
     complete_takes_parts: bool = True
     complete_again: Literal["refuse", "repeat"] = "refuse"
     overwrite_deletes_at: Literal["init", "complete"] = "init"

@@ -144,7 +144,9 @@ class Uploads:
             "headers": dict(settings.part_headers),
             "report": report,
         }
-        (shown if settings.success_codes_in == "top" else report)["success_codes"] = [200]
+        (shown if settings.success_codes_in == "top" else report)["success_codes"] = list(
+            settings.success_codes
+        )
         return json_reply(shown)
 
     async def report_one(self, call: Call, upload_id: str) -> Reply:
