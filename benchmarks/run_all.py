@@ -38,6 +38,9 @@ ALL = {
     "downloads": Benchmark(
         "Downloads by plain URL, large and small, verified", "downloads.py", ("--rounds", "3")
     ),
+    "uploads": Benchmark(
+        "Large files up, MD5 by part, nginx taking them", "uploads.py", ("--rounds", "3")
+    ),
     "link": Benchmark("Over a long thin line, down and up", "link.py", ("--rounds", "1")),
     "s3": Benchmark("To and from an S3 server", "s3.py", ("--rounds", "1")),
     "sevenbridges": Benchmark(

@@ -61,7 +61,7 @@ def test_every_measure_is_taken(tmp_path: Path) -> None:
     assert up[1] == "201 of 201 proved, 0 uploads left open"
 
 
-@pytest.mark.parametrize("name", ["downloads", "link", "s3"])
+@pytest.mark.parametrize("name", ["downloads", "uploads", "link", "s3"])
 def test_clients_are_measured_and_what_they_moved_is_compared(name: str, tmp_path: Path) -> None:
     results, environ = tmp_path / "results.md", {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     script = str(ROOT / "benchmarks" / "run_all.py")
