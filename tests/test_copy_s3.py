@@ -145,7 +145,8 @@ async def test_a_same_sized_file_somebody_put_in_its_place_is_a_conflict(s3: S3B
 
 
 async def test_a_file_that_changes_while_it_is_fetched_is_never_a_mix(s3: S3Bench) -> None:
-    before, after = os.urandom(20 * MIB), os.urandom(20 * MIB)
+    # Moto takes an ETag in pieces of 16 MiB, and another request that reads meanwhile spoils it.
+    before, after = os.urandom(12 * MIB), os.urandom(12 * MIB)
     s3.seed("a", before)
 
     left = [1]
@@ -157,7 +158,7 @@ async def test_a_file_that_changes_while_it_is_fetched_is_never_a_mix(s3: S3Benc
         return body
 
     s3.server.spoil = change
-    await s3.copy(f"{s3.remote}/a", f"{s3.home}/to/")
+    await s3.copy(f"{s3.remote}/a", f"{s3.home}/to/", part_size="5MiB")
     whole = s3.home / "to/a"
     assert not whole.exists() or whole.read_bytes() in {before, after}
     again = await s3.copy(f"{s3.remote}/a", f"{s3.home}/to/", on_conflict="overwrite")
