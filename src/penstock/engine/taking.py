@@ -32,7 +32,7 @@ SMALLEST_TAKEN = MIB
 # A buffer's size: 4 MiB a write cost a quarter less than 1 MiB in CPU. With many bodies in flight
 # each has less, so that all of them together stay within `_BUDGET`.
 _LARGE, _SMALL = 4 * MIB, MIB
-_BUDGET = 64 * MIB
+_BUDGET = 32 * MIB
 # Bytes received between two words of progress.
 _TOLD_EACH = 256 * 1024
 
