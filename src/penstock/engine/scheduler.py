@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from penstock.core.errors import (
-    Conflict,
     Effect,
     PenstockError,
     Refused,
@@ -35,10 +34,10 @@ from penstock.core.lifecycle import State
 from penstock.core.model import Identity, Response
 from penstock.core.plan import SMALLEST_RANGE, WHOLE_DOWNLOAD
 from penstock.core.report import Line, Summary
-from penstock.core.seen import Seen
-from penstock.core.transfers import DownTransfer, Ended, OnConflict, Transfer, UpTransfer
+from penstock.core.transfers import DownTransfer, Ended, Transfer, UpTransfer
 from penstock.engine.attaching import Attachments, Waiting
 from penstock.engine.context import RANGES_AT_ONCE, Context
+from penstock.engine.destinations import Destinations
 from penstock.engine.exchange import Tally
 from penstock.engine.files import digest_file, hop, local_error
 from penstock.engine.groups import task_group
@@ -94,8 +93,7 @@ class Scheduler:
         self._replanned: dict[Identity, str | None] = {}
         self._held: list[Transfer] = []
         self._holders: set[str] = set()
-        # Destinations, and the source of each.
-        self._met = Seen()
+        self._destinations = Destinations(context.choices)
         # None: nothing more comes.
         self._queue: asyncio.Queue[Transfer | None] = asyncio.Queue(QUEUE)
         self._arrivals = Arrivals(context, self._settled)
@@ -167,7 +165,7 @@ class Scheduler:
         """A batch of the plan: what is settled is reported, the rest waits for a worker."""
         moving: list[Transfer] = []
         for found in batch:
-            planned = self._unless_met(found)
+            planned = self._destinations.unless_met(found)
             if planned is None:
                 continue
             self._files += 1
@@ -206,39 +204,6 @@ class Scheduler:
                 # What another run proved after this one began may be younger than our listing.
                 self._replanned[transfer.identity] = row.remote_id
             await self._queue.put(transfer)
-
-    def _unless_met(self, planned: Planned) -> Planned | None:
-        """The transfer, unless this run has one to the same destination already.
-
-        The same file named twice is one transfer (None). Two sources for one destination are a
-        conflict between them, met as the run meets conflicts, before anything is asked.
-        """
-        if isinstance(planned, Unmoved):
-            return planned
-        place = planned.identity
-        key: tuple[object, ...] = (place.direction, place.container, place.remote_path)
-        if isinstance(planned, UpTransfer) and planned.namesakes is not None:
-            key = (place,)
-        if isinstance(planned, DownTransfer):
-            key = (place.direction, place.local_path)
-        met = self._met.put(
-            key, (planned.source, *sorted(planned.promised.items()), planned.promised_size)
-        )
-        if met is None:
-            return planned
-        if met:
-            return None
-        if self._context.choices.on_conflict is OnConflict.SKIP:
-            return Unmoved(
-                planned.source, planned.destination, State.SKIPPED, "conflict", size=planned.size
-            )
-        error = Conflict(
-            f"two sources go to {planned.destination}; copy them to different folders, or give "
-            "them destinations in a manifest"
-        )
-        return Unmoved(
-            planned.source, planned.destination, State.FAILED, "conflict", error, planned.size
-        )
 
     def _unmoved(self, planned: Unmoved) -> None:
         self._lines.unmoved(planned)
