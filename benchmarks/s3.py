@@ -43,14 +43,15 @@ way, endpoint, bucket, prefix, folder = sys.argv[1:]
 client = boto3.client("s3", endpoint_url=endpoint)
 with create_transfer_manager(client, TransferConfig()) as manager:
     if way == "up":
-        names = sorted(os.listdir(folder))
-        futures = [manager.upload(os.path.join(folder, n), bucket, prefix + n) for n in names]
+        paths = sorted(os.path.join(at, n) for at, _, names in os.walk(folder) for n in names)
+        futures = [manager.upload(p, bucket, prefix + os.path.relpath(p, folder)) for p in paths]
     else:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
-        futures = [
-            manager.download(bucket, k, os.path.join(folder, os.path.basename(k))) for k in keys
-        ]
+        paths = [os.path.join(folder, key[len(prefix):]) for key in keys]
+        for path in paths:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        futures = [manager.download(bucket, k, p) for k, p in zip(keys, paths)]
     for future in futures:
         future.result()
 """
