@@ -42,7 +42,6 @@ from penstock.engine.front import Front, known_by
 from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
 from penstock.engine.partials import Partial
-from penstock.engine.permits import FAST_TOGETHER, MOMENT_S
 from penstock.engine.rows import Row
 from penstock.engine.stretches import Settling, Stretch, Stretches
 from penstock.engine.weighing import Fetched, Weighing
@@ -55,6 +54,10 @@ SMALL = MIB
 # A stream that brings this many bytes a second is not held up by its line; others beside it would
 # only take turns with it, and what they bring ahead of the front is read again to be digested.
 FAST = 100 * MIB
+# All files' streams together: as much as one core receives, writes and digests at ease. A guess.
+_FAST_TOGETHER = 2 * FAST
+# How long a number of streams is looked at before there are twice as many: a long round trip.
+_MOMENT_S = 0.1
 
 _WHOLE, _RANGE = 200, 206
 _WIDE = f"bytes=0-{SMALL - 1}"
@@ -332,10 +335,10 @@ class Fetching:
         held_up, exchange = self._context.exchange.held_up, self._context.exchange
         permits = exchange.permits
         before, all_before, began_s = self._moved, permits.passed, self._context.clock.now_s()
-        await anyio.sleep(MOMENT_S)
+        await anyio.sleep(_MOMENT_S)
         seconds = self._context.clock.now_s() - began_s
         slow = self._moved - before < streams * FAST * seconds
-        slow = slow and permits.passed - all_before < FAST_TOGETHER * seconds
+        slow = slow and permits.passed - all_before < _FAST_TOGETHER * seconds
         return slow and exchange.held_up == held_up
 
     def _progress(self, size: int) -> None:

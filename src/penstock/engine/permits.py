@@ -30,12 +30,6 @@ _MOST_GROWTH: Final = 160 * MIB
 _MORE_GROWTH: Final = 16 * MIB
 _TOO_MUCH: Final = 240 * MIB
 _LOOK_EACH_S: Final = 0.05
-# Bytes a second of all bodies together that one core receives, writes and digests at ease. A guess.
-FAST_TOGETHER: Final = 200 * MIB
-# How long is looked before there are twice as many streams, or files: a long round trip.
-MOMENT_S: Final = 0.1
-# Large files at once, until their bytes are seen to come slowly: what one's end costs is bridged.
-_FIRST_FILES: Final = 3
 _LOOK_AT_MEMORY_EACH_S: Final = 1.0
 
 
@@ -184,19 +178,11 @@ class Room:
 
     Every file under way is something that a kill leaves half done. Two bodies wanted for each
     permit bridge what a file's end takes: its digests, its flush, its name.
-
-    Few large files at first, and more where bytes come slowly: on a fast line this machine is what
-    binds, and more bodies at once only push each other out of its caches. `held_up` is how often a
-    body had to wait for the machine.
     """
 
-    def __init__(self, permits: Permits, held_up: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, permits: Permits) -> None:
         self._permits = permits
-        self._held_up = held_up
         self._wanted = 0
-        self._files = 0
-        self._most_files = _FIRST_FILES
-        self._looks = False
         self._freed = anyio.Event()
 
     @asynccontextmanager
@@ -205,41 +191,12 @@ class Room:
         if bodies <= 1:
             yield
             return
-        while self._wanted:
-            if self._wanted + bodies > 2 * self._permits.width.width:
-                await self._freed.wait()
-            elif self._files >= self._most_files:
-                await self._look()
-            else:
-                break
+        while self._wanted and self._wanted + bodies > 2 * self._permits.width.width:
+            await self._freed.wait()
         self._wanted += bodies
-        self._files += 1
         try:
             yield
         finally:
             self._wanted -= bodies
-            self._files -= 1
-            self._free()
-
-    def _free(self) -> None:
-        self._freed.set()
-        self._freed = anyio.Event()
-
-    async def _look(self) -> None:
-        """Returns when there may be room; twice as many files have it where bytes come slowly."""
-        if self._looks:
-            await self._freed.wait()
-            return
-        self._looks = True
-        try:
-            passed, held_up, began_s = self._permits.passed, self._held_up(), self._permits.now()
-            with anyio.move_on_after(MOMENT_S):
-                await self._freed.wait()
-                return
-            seconds = self._permits.now() - began_s
-            fast = self._permits.passed - passed > FAST_TOGETHER * seconds
-            if not fast and self._held_up() == held_up:
-                self._most_files *= 2
-        finally:
-            self._looks = False
-            self._free()
+            self._freed.set()
+            self._freed = anyio.Event()

@@ -84,7 +84,7 @@ class Scheduler:
         self._limits = limits
         self._worker = worker or self._move_bytes
         self._is_usual = worker is None
-        self._room = Room(context.exchange.permits, lambda: context.exchange.held_up)
+        self._room = Room(context.exchange.permits)
         self._alike = Alike()
         self._gave_up = False
         self._files = 0
