@@ -318,6 +318,8 @@ class Fetching:
             group.start_soon(front.follow)
             group.start_soon(reserving.run)
             settling = Settling(group, settle)
+            # A stream that waited for blocks would be taken for a slow one.
+            await reserving.reach(4 * files.RESERVED_AT_ONCE)
             try:
                 stretches = Stretches(missing, most)
                 await each(stretches, fetch, at_once=width, widening=self._is_slow)
