@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-import os
 import ssl
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -41,6 +40,7 @@ from penstock.engine.digests import stated_too
 from penstock.engine.files import Beside, SliceWriter
 from penstock.engine.foreign import translated
 from penstock.engine.gathering import Gathered
+from penstock.engine.machine import CORES
 from penstock.engine.pacing import Pacer
 from penstock.engine.passing import Landed, Progress
 from penstock.engine.reading import Held
@@ -55,9 +55,6 @@ DIGESTION_RATE = 50 * MIB
 LARGEST_ANSWER = 32 * MIB
 # Bytes gathered before they are written in one hop.
 WRITE_SIZE = MIB
-
-# A body is written and digested in two threads at once where there are cores for that.
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 _WITH_BYTES = frozenset((200, 206))
 

@@ -18,6 +18,7 @@ import fcntl
 import functools
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -34,7 +35,7 @@ from penstock.core.errors import (
     SourceMissing,
     SourceUnreadable,
 )
-from penstock.core.model import MIB, FileSlice, Fingerprint
+from penstock.core.model import GIB, MIB, FileSlice, Fingerprint
 from penstock.engine import moments
 from penstock.engine.digests import Digests
 
@@ -50,6 +51,10 @@ DIGEST_AT_ONCE = 64 * MIB
 
 # Blocks reserved in one hop: some milliseconds where they are pages of memory.
 RESERVED_AT_ONCE = 32 * MIB
+_RESERVED_FIRST = 16 * MIB
+# Quicker than this it is bookkeeping, slower it fills blocks: bytes a second of a processor. Disks'
+# file systems take microseconds whatever the length; pages of memory, a second for some 4 GiB.
+_RESERVED_A_SECOND = 32 * GIB
 
 _NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -370,7 +375,11 @@ def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
         if size and found.st_size != size:
             os.ftruncate(descriptor, size)
             if reserved:
-                _reserve(descriptor, 0, size)
+                first = min(_RESERVED_FIRST, size)
+                if not _reserve(descriptor, 0, first):
+                    _reserve(descriptor, 0, size)
+                else:
+                    _check_room(descriptor, size - first)
         elif not size:
             os.ftruncate(descriptor, 0)
         moments.reached(moments.MADE, path)
@@ -379,21 +388,39 @@ def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
         os.close(descriptor)
 
 
-def _reserve(descriptor: int, offset: int, length: int) -> None:
-    """Blocks are reserved where the file system can; where there are too few, none of the file."""
+def _reserve(descriptor: int, offset: int, length: int) -> bool:
+    """Whether it was work for this machine's processor to reserve blocks, where it could be done.
+
+    Where there are too few, the file has none. Raises OSError then.
+    """
+    began_s = time.thread_time()
     try:
         os.posix_fallocate(descriptor, offset, length)
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and is_full(error):
             os.ftruncate(descriptor, 0)
             raise
+    return time.thread_time() - began_s > length / _RESERVED_A_SECOND
+
+
+def _check_room(descriptor: int, size: int) -> None:
+    """Nothing, or the OSError of a full disk, where so many bytes more have no room.
+
+    The file is empty then.
+    """
+    found = os.fstatvfs(descriptor)
+    if found.f_blocks and found.f_bavail * found.f_frsize < size:
+        os.ftruncate(descriptor, 0)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Reserving:
     """A file's blocks, reserved in order while the first of them are written already.
 
     Nothing is written ahead of it: where a file system cannot reserve, the C library does so by
-    writing into each block, which must not meet a writer. Source: posix_fallocate(3).
+    writing into each block, which must not meet a writer. Source: posix_fallocate(3). Where it
+    turns out to be work, as there and with files in memory, whose pages would be filled twice, no
+    more than the first step is reserved, and the rest of the room only looked at.
     """
 
     def __init__(self, path: str, size: int) -> None:
@@ -408,9 +435,13 @@ class Reserving:
             descriptor = await hop(os.open, self._path, os.O_RDWR)
         try:
             while self._reached < self._size:
-                length = min(RESERVED_AT_ONCE, self._size - self._reached)
-                await hop(_reserve, descriptor, self._reached, length)
+                step = RESERVED_AT_ONCE if self._reached else _RESERVED_FIRST
+                length = min(step, self._size - self._reached)
+                is_work = await hop(_reserve, descriptor, self._reached, length)
                 self._reached += length
+                if is_work and self._reached < self._size:
+                    await hop(_check_room, descriptor, self._size - self._reached)
+                    self._reached = self._size
                 moved, self._moved = self._moved, anyio.Event()
                 moved.set()
         finally:

@@ -11,19 +11,23 @@ came in order are digested once. A range that came ahead of the front is known b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from penstock.core.errors import TransferError
-from penstock.core.model import MIB, Part, Receipt
+from penstock.core.model import KIB, MIB, Part, Receipt
 from penstock.core.plan import MOST_AHEAD
 from penstock.engine import files
 from penstock.engine.digests import BLAKE3, Digests, new_digest
 from penstock.engine.files import hop
+from penstock.engine.machine import CORES
 
 _DIGEST_AT_ONCE = 8 * MIB
+# Digesting this takes several times what handing it to another thread does.
+_WORTH_A_TURN = 512 * KIB
 
 # What a front may be known by, the strongest first. A checksum is none of them.
 _KNOWN_BY = ("sha512", "sha384", "sha256", "blake3", "sha1", "md5")
@@ -61,6 +65,11 @@ class Front:
         self._known_by = next((name for name in _KNOWN_BY if name in names), None)
         self._proofs: dict[int, tuple[str | None, str | None]] = {}
         self._moved = anyio.Event()
+        # Where there is a core for it, blocks are digested while the whole is: two MD5s of the
+        # same bytes are most of what a file costs whose ETag is of parts. Its thread ends with it.
+        self._twin: ThreadPoolExecutor | None = None
+        if block is not None and CORES > 1:
+            self._twin = ThreadPoolExecutor(1, "penstock-blocks")
 
     def beside(self, part: Part) -> Callable[[int, bytes | memoryview], None]:
         """What digests a range's bytes as they pass, if it is the one at the front.
@@ -203,8 +212,15 @@ class Front:
             raise TransferError(f"{self._path} was made shorter by another program")
 
     def _take(self, data: bytes | memoryview, offset: int) -> None:
-        self._whole.update(data)
-        self._digest_block(data, offset)
+        if self._twin is None or len(data) < _WORTH_A_TURN:
+            self._whole.update(data)
+            self._digest_block(data, offset)
+            return
+        beside = self._twin.submit(self._digest_block, data, offset)
+        try:
+            self._whole.update(data)
+        finally:
+            beside.result()
 
     def _digest_block(self, data: bytes | memoryview, offset: int) -> None:
         if self.block is None:
