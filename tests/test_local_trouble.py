@@ -246,6 +246,23 @@ async def test_a_full_destination_stops_the_run_and_carries_on_when_there_is_roo
 
 
 @needs_root
+async def test_room_that_is_not_there_is_found_before_bytes_move(shell: Shell) -> None:
+    files = {"large": os.urandom(MIB) * 48}
+    shell.seed(files)
+    with small_disk(shell.to, "40m") as resize:
+        for options in ([], ["--part-size", "5MiB"], ["--part-size", "64MiB"]):
+            ended = await shell.copy(shell.remote, f"{shell.to}/", *options)
+            assert ended.code == 3, ended.err
+            assert "no room left" in ended.err
+            assert shell.crash.moved() < 10, "bytes of probes at most"
+            assert sum(path.stat().st_blocks for path in shell.to.iterdir()) == 0
+        resize("size=64m")
+        again = await shell.copy(shell.remote, f"{shell.to}/")
+        assert again.code == 0, again.err
+        assert shell.here() == md5s(files)
+
+
+@needs_root
 async def test_a_disk_that_fills_while_it_is_written_keeps_what_was_proved(shell: Shell) -> None:
     files = {f"f{n:02}": os.urandom(MIB) for n in range(12)}
     shell.seed(files)
