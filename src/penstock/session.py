@@ -146,7 +146,9 @@ async def open_session(
             raise TokenRefused(remembered_sentence(profile.name))
         quota, window_s = profile.quota or (traits.quota, traits.window_s)
         key, window_of = key_for(platform.endpoint, profile, token.fingerprint())
-        bodies = Permits(width_for(concurrency, traits, clock), clock.now_s)
+        width = width_for(concurrency, traits, clock)
+        wide = permits.BEGIN if concurrency is None else None
+        bodies = Permits(width, clock.now_s, wide=wide)
         async with (
             Transport(
                 connections=min(max(100, 4 * bodies.width.most), descriptors.each_kind()),
@@ -194,8 +196,8 @@ def width_for(concurrency: int | None, traits: Traits, clock: Clock) -> Width:
         fixed = min(concurrency, traits.bodies_at_once or concurrency, room)
         return Width(least=fixed, most=fixed, begin=fixed, now_s=clock.now_s())
     most = min(permits.MOST, traits.bodies_at_once or permits.MOST, room)
-    least, begin = min(permits.LEAST, room), min(permits.BEGIN, room)
-    return Width(least=least, most=most, begin=begin, now_s=clock.now_s())
+    least = min(permits.LEAST, room)
+    return Width(least=least, most=most, begin=least, now_s=clock.now_s())
 
 
 def _expiry(profile: Profile, clock: Clock) -> list[str]:

@@ -45,6 +45,41 @@ def test_permits_grow_on_a_long_line() -> None:
     assert run(main()) >= 40
 
 
+@pytest.mark.parametrize(
+    ("waits_s", "rate", "width"),
+    [(0.08, 20e6, 16), (0.0005, 20e6, 4), (0.05, 400e6, 4), (5.0, 20e6, 16)],
+    ids=["long line", "beside us", "as much as one core takes", "nothing came yet"],
+)
+def test_a_few_at_first_and_soon_many_where_neither_machine_nor_neighbour_binds(
+    waits_s: float, rate: float, width: int
+) -> None:
+    async def main() -> list[int]:
+        seen = []
+        permits = Permits(
+            Width(least=4, most=64, begin=4, now_s=anyio.current_time()),
+            anyio.current_time,
+            wide=16,
+        )
+
+        async def work() -> None:
+            async with permits.body(comes=True) as body:
+                await anyio.sleep(waits_s)
+                for _ in range(100):
+                    body.moved(int(rate / 100))
+                    await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(work)
+            await anyio.sleep(0.05)
+            seen.append(permits.width.width)
+            await anyio.sleep(0.1)
+            seen.append(permits.width.width)
+        return seen
+
+    assert run(main()) == [4, width]
+
+
 def test_fixed_permits_stay() -> None:
     async def main() -> int:
         permits = Permits.fixed(3, anyio.current_time)

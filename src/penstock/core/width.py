@@ -68,6 +68,15 @@ class Width:
         self._settles_until_s = now_s
         self._epoch = Epoch(now_s)
 
+    @property
+    def soonest_s(self) -> float | None:
+        """The least time that a body's first byte took to come; None before one did."""
+        return self._soonest_s
+
+    def open_to(self, width: int, now_s: float) -> None:
+        """So many from now on, if there were fewer: what is there leaves room."""
+        self._set(min(max(width, self.width), self.most), now_s)
+
     def moved(self, size: int) -> None:
         """So many bytes passed; fewer than none where what had moved must move again."""
         self._epoch.moved += size

@@ -51,10 +51,12 @@ DIGEST_AT_ONCE = 64 * MIB
 
 # Blocks reserved in one hop: some milliseconds where they are pages of memory.
 RESERVED_AT_ONCE = 32 * MIB
-_RESERVED_FIRST = 16 * MIB
+_RESERVED_FIRST = 8 * MIB
 # Quicker than this it is bookkeeping, slower it fills blocks: bytes a second of a processor. Disks'
 # file systems take microseconds whatever the length; pages of memory, a second for some 4 GiB.
 _RESERVED_A_SECOND = 32 * GIB
+# Devices where it was seen to fill blocks.
+_RESERVING_IS_WORK: set[int] = set()
 
 _NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -379,7 +381,7 @@ def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
                 if not _reserve(descriptor, 0, first):
                     _reserve(descriptor, 0, size)
                 else:
-                    _check_room(descriptor, size - first)
+                    _check_room(descriptor, size)
         elif not size:
             os.ftruncate(descriptor, 0)
         moments.reached(moments.MADE, path)
@@ -393,6 +395,9 @@ def _reserve(descriptor: int, offset: int, length: int) -> bool:
 
     Where there are too few, the file has none. Raises OSError then.
     """
+    device = os.fstat(descriptor).st_dev
+    if device in _RESERVING_IS_WORK:
+        return True
     began_s = time.thread_time()
     try:
         os.posix_fallocate(descriptor, offset, length)
@@ -400,16 +405,19 @@ def _reserve(descriptor: int, offset: int, length: int) -> bool:
         if isinstance(error, OSError) and is_full(error):
             os.ftruncate(descriptor, 0)
             raise
-    return time.thread_time() - began_s > length / _RESERVED_A_SECOND
+    if time.thread_time() - began_s > length / _RESERVED_A_SECOND:
+        _RESERVING_IS_WORK.add(device)
+        return True
+    return False
 
 
 def _check_room(descriptor: int, size: int) -> None:
-    """Nothing, or the OSError of a full disk, where so many bytes more have no room.
+    """Nothing, or the OSError of a full disk, where a file of so many bytes has no room.
 
     The file is empty then.
     """
-    found = os.fstatvfs(descriptor)
-    if found.f_blocks and found.f_bavail * found.f_frsize < size:
+    found, has = os.fstatvfs(descriptor), os.fstat(descriptor).st_blocks * 512
+    if found.f_blocks and found.f_bavail * found.f_frsize + has < size:
         os.ftruncate(descriptor, 0)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -439,8 +447,8 @@ class Reserving:
                 length = min(step, self._size - self._reached)
                 is_work = await hop(_reserve, descriptor, self._reached, length)
                 self._reached += length
-                if is_work and self._reached < self._size:
-                    await hop(_check_room, descriptor, self._size - self._reached)
+                if is_work:
+                    await hop(_check_room, descriptor, self._size)
                     self._reached = self._size
                 moved, self._moved = self._moved, anyio.Event()
                 moved.set()
