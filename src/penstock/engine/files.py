@@ -51,10 +51,10 @@ DIGEST_AT_ONCE = 64 * MIB
 
 # Blocks reserved in one hop: some milliseconds where they are pages of memory.
 RESERVED_AT_ONCE = 32 * MIB
-_RESERVED_FIRST = 8 * MIB
+_RESERVED_FIRST = 16 * MIB
 # Quicker than this it is bookkeeping, slower it fills blocks: bytes a second of a processor. Disks'
 # file systems take microseconds whatever the length; pages of memory, a second for some 4 GiB.
-_RESERVED_A_SECOND = 32 * GIB
+_RESERVED_A_SECOND = 8 * GIB
 # Devices where it was seen to fill blocks.
 _RESERVING_IS_WORK: set[int] = set()
 
