@@ -18,7 +18,6 @@ import fcntl
 import functools
 import os
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -35,9 +34,10 @@ from penstock.core.errors import (
     SourceMissing,
     SourceUnreadable,
 )
-from penstock.core.model import GIB, MIB, FileSlice, Fingerprint
+from penstock.core.model import MIB, FileSlice, Fingerprint
 from penstock.engine import moments
 from penstock.engine.digests import Digests
+from penstock.engine.mounts import in_memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,12 +51,6 @@ DIGEST_AT_ONCE = 64 * MIB
 
 # Blocks reserved in one hop: some milliseconds where they are pages of memory.
 RESERVED_AT_ONCE = 32 * MIB
-_RESERVED_FIRST = 16 * MIB
-# Quicker than this it is bookkeeping, slower it fills blocks: bytes a second of a processor. Disks'
-# file systems take microseconds whatever the length; pages of memory, a second for some 4 GiB.
-_RESERVED_A_SECOND = 8 * GIB
-# Devices where it was seen to fill blocks.
-_RESERVING_IS_WORK: set[int] = set()
 
 _NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -377,11 +371,10 @@ def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
         if size and found.st_size != size:
             os.ftruncate(descriptor, size)
             if reserved:
-                first = min(_RESERVED_FIRST, size)
-                if not _reserve(descriptor, 0, first):
-                    _reserve(descriptor, 0, size)
-                else:
+                if _is_in_memory(found.st_dev, os.path.dirname(path)):  # noqa: PTH120 - speed
                     _check_room(descriptor, size)
+                else:
+                    _reserve(descriptor, 0, size)
         elif not size:
             os.ftruncate(descriptor, 0)
         moments.reached(moments.MADE, path)
@@ -390,25 +383,19 @@ def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
         os.close(descriptor)
 
 
-def _reserve(descriptor: int, offset: int, length: int) -> bool:
-    """Whether it was work for this machine's processor to reserve blocks, where it could be done.
-
-    Where there are too few, the file has none. Raises OSError then.
-    """
-    device = os.fstat(descriptor).st_dev
-    if device in _RESERVING_IS_WORK:
-        return True
-    began_s = time.thread_time()
+def _reserve(descriptor: int, offset: int, length: int) -> None:
+    """Blocks are reserved where the file system can; where there are too few, none of the file."""
     try:
         os.posix_fallocate(descriptor, offset, length)
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and is_full(error):
             os.ftruncate(descriptor, 0)
             raise
-    if time.thread_time() - began_s > length / _RESERVED_A_SECOND:
-        _RESERVING_IS_WORK.add(device)
-        return True
-    return False
+
+
+@functools.lru_cache(maxsize=64)
+def _is_in_memory(device: int, folder: str) -> bool:  # noqa: ARG001 - what was mounted meanwhile
+    return in_memory(Path(folder))
 
 
 def _check_room(descriptor: int, size: int) -> None:
@@ -426,9 +413,8 @@ class Reserving:
     """A file's blocks, reserved in order while the first of them are written already.
 
     Nothing is written ahead of it: where a file system cannot reserve, the C library does so by
-    writing into each block, which must not meet a writer. Source: posix_fallocate(3). Where it
-    turns out to be work, as there and with files in memory, whose pages would be filled twice, no
-    more than the first step is reserved, and the rest of the room only looked at.
+    writing into each block, which must not meet a writer. Source: posix_fallocate(3). In memory,
+    where pages would be filled twice, the room is only looked at.
     """
 
     def __init__(self, path: str, size: int) -> None:
@@ -443,18 +429,22 @@ class Reserving:
             descriptor = await hop(os.open, self._path, os.O_RDWR)
         try:
             while self._reached < self._size:
-                step = RESERVED_AT_ONCE if self._reached else _RESERVED_FIRST
-                length = min(step, self._size - self._reached)
-                is_work = await hop(_reserve, descriptor, self._reached, length)
-                self._reached += length
-                if is_work:
+                length = min(RESERVED_AT_ONCE, self._size - self._reached)
+                if await hop(self._is_in_memory, descriptor):
                     await hop(_check_room, descriptor, self._size)
-                    self._reached = self._size
+                    length = self._size - self._reached
+                else:
+                    await hop(_reserve, descriptor, self._reached, length)
+                self._reached += length
                 moved, self._moved = self._moved, anyio.Event()
                 moved.set()
         finally:
             with anyio.CancelScope(shield=True):
                 await hop(os.close, descriptor)
+
+    def _is_in_memory(self, descriptor: int) -> bool:
+        folder = os.path.dirname(self._path)  # noqa: PTH120 - speed
+        return _is_in_memory(os.fstat(descriptor).st_dev, folder)
 
     async def reach(self, end: int) -> None:
         """Returns when the file may be written up to `end`."""
