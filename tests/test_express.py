@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from aiohttp import web as server
 
 import penstock
 from penstock.core.errors import Interrupted
+from penstock.core.model import MIB
 from penstock.core.report import Line
 from penstock.engine import moments
 from penstock.engine.stopping import Stop
@@ -254,6 +257,55 @@ async def test_stopped_in_the_middle_nothing_hidden_is_left_and_nothing_done_is_
     assert {lines[number].status for number in done} == {"skipped"}
     assert {line.status for line in lines.values()} == {"skipped", "verified"}
     assert all(files.asked[number] == 1 for number in done)
+
+
+async def test_what_had_arrived_when_it_was_killed_only_takes_its_name(files: Files) -> None:
+    manifest = files.manifest(20)
+    await files.copy(manifest)
+    ledger = sqlite3.connect(files.home / "state" / "penstock" / "ledger.sqlite3")
+    hidden = files.home / "to" / ".penstock-killed.part"
+    files.here(7).rename(hidden)
+    ledger.execute(
+        "UPDATE transfers SET state = 'arrived', partial = ?, ended_at = NULL WHERE local_path = ?",
+        (str(hidden), str(files.here(7))),
+    )
+    ledger.commit()
+    ledger.close()
+    lines = await files.copy(manifest)
+    assert (lines[7].status, lines[7].verified_by) == ("verified", "manifest")
+    assert files.asked[7] == 1
+    assert files.here(7).read_bytes() == body(7)
+    assert files.left() == []
+
+
+async def test_files_that_are_said_to_be_large_are_fetched_once(files: Files) -> None:
+    files.bodies = {number: bytes([number]) * 3 * MIB for number in range(4)}
+    manifest = files.manifest(4)
+    rows = manifest.read_text().splitlines()
+    sized = [f"{row},{3 * MIB}" for row in rows[1:]]
+    manifest.write_text("\n".join([f"{rows[0]},size", *sized]) + "\n")
+    lines = await files.copy(manifest)
+    assert {line.status for line in lines.values()} == {"verified"}
+    assert all(line.bytes_received <= 3 * MIB + 1 for line in lines.values())
+
+
+async def test_groups_that_wait_for_the_disk_make_others_wait(files: Files) -> None:
+    named = threading.Semaphore(0)
+    seen: list[tuple[int, int]] = []
+
+    def hook(event: str, _: tuple[object, ...]) -> None:
+        if event == moments.FLUSHING and not done:
+            named.acquire(timeout=0.02)
+            seen.append((sum(files.asked.values()), len(list((files.home / "to").glob("[0-9]*")))))
+
+    done = False
+    sys.addaudithook(hook)
+    try:
+        lines = await files.copy(files.manifest(1000))
+    finally:
+        done = True
+    assert {line.status for line in lines.values()} == {"verified"}
+    assert max(asked - here for asked, here in seen) <= 18 * 32
 
 
 async def test_strict_publishes_only_what_is_proved(files: Files) -> None:

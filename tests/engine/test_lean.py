@@ -99,7 +99,6 @@ async def test_a_connection_is_used_again_by_the_next_and_not_once_it_is_gone() 
         assert came(await asked(script, 1, lines=lines)) == [(200, b"abc")]
         assert came(await asked(script, 1, lines=lines)) == [(200, b"abc")]
         assert script.connections == 1
-        assert came(await asked(script, 1, lines=lines)) == [(0, b"")]
         assert came(await asked(script, 1, lines=lines)) == [(200, b"abc")]
         assert script.connections == 2
     lines.close()
@@ -164,6 +163,36 @@ async def test_what_nobody_asked_for_closes_the_connection() -> None:
         assert came(await asked(script, 1, lines=lines)) == [(200, b"abc")]
     assert script.connections == 2
     lines.close()
+
+
+async def test_what_was_asked_of_a_closed_connection_is_asked_of_a_new_one() -> None:
+    async with scripted(OK, None, OK, None, OK) as script:
+        asks = await asked(script, 3)
+    assert came(asks) == [(200, b"abc")] * 3
+    assert script.connections == 3
+    asked_for = [head.split()[1][:2] for head in script.heads]
+    assert asked_for == [b"/0", b"/1", b"/1", b"/2", b"/2"]
+
+
+async def test_a_new_connection_that_brings_nothing_is_no_answer() -> None:
+    async with scripted(OK, None, None, OK) as script:
+        asks = await asked(script, 3)
+    assert came(asks) == [(200, b"abc"), (0, b""), (0, b"")]
+    assert [ask.left for ask in asks] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", b"junk", OK],
+    ids=["404", "junk", "200"],
+)
+async def test_what_comes_behind_an_answer_is_none_of_it(more: bytes) -> None:
+    async with scripted(OK + more, OK) as script:
+        asks = await asked(script, 2)
+    assert came(asks)[0] == (200, b"abc")
+    assert asks[0].headers is not None
+    assert asks[0].headers["content-length"] == "3"
+    assert not asks[1].left
 
 
 async def test_an_answer_that_closes_ends_the_connection() -> None:

@@ -90,6 +90,16 @@ class Download:
         if same is not None:
             return same
         size, lease = self._transfer.file.size, self._transfer.file.lease
+        if size is None and self._row.state is State.ARRIVED and self._row.size is not None:
+            # Fetched and weighed by a run that was killed before it had its name.
+            async with self._held_partial() as partial:
+                arrived = await self._arrived(partial, self._row.size)
+                if (
+                    arrived is not None
+                    and self._is_promised_size(self._row.size)
+                    and (arrived[1].weight is Weight.PROVED or not self._choices.strict)
+                ):
+                    return await self._publish(partial, self._row.size, *arrived)
         if size is None and (lease is not None or proves):
             if lease is None or not lease.whole:
                 size = await self._fetching.look()
@@ -103,9 +113,12 @@ class Download:
         async with self._held_partial() as partial:
             return await self._into(partial, size)
 
+    def _is_promised_size(self, size: int) -> bool:
+        return self._transfer.promised_size in {None, size}
+
     def _check_size(self, size: int) -> None:
         """Nothing, or `DigestMismatch` where the manifest says another."""
-        if self._transfer.promised_size not in {None, size}:
+        if not self._is_promised_size(size):
             raise DigestMismatch(
                 f"{self._transfer.source} has {size} bytes, the manifest says "
                 f"{self._transfer.promised_size}",

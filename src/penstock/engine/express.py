@@ -135,10 +135,15 @@ class Express:
         lease, size, platform = file.lease, file.size, exchange.platform
         if lease is None or exchange.is_due(lease.expires_at):
             return None
+        promised = transfer.promised_size or 0
         if size is None:
-            if lease.whole or (platform.traits.leases_prove and not file.digests):
+            if (
+                promised > self._largest
+                or lease.whole
+                or (platform.traits.leases_prove and not file.digests)
+            ):
                 return None
-            flow, change = platform.probe(lease), widen
+            flow, change = platform.probe(lease), self._widened
         elif size > self._largest or transfer.promised_size not in {None, size}:
             return None
         else:
@@ -148,6 +153,9 @@ class Express:
             flow.close()
             return None
         return Small(transfer, flow, request)
+
+    def _widened(self, request: Request) -> Request:
+        return widen(request, self._largest)
 
     def most(self, first: Small) -> int:
         """How many may go in one group with the first.
@@ -203,19 +211,11 @@ class Express:
             )
             ready.append(small)
         while ready and not self._stop.asked:
-            if self._is_due(ready[0]):
-                alone.append(ready.popleft())  # Its URL has grown old meanwhile.
-                continue
-            await self._context.exchange.bursts.run(
-                [small.asked for small in ready if small.asked is not None], self._goes_on
-            )
-            came: list[Small] = []
-            while ready and ready[0].asked is not None and ready[0].asked.left:
-                came.append(ready.popleft())
-            if not came:
-                alone.extend(ready)  # No connection, or nothing plain.
-                break
-            alone += await self._land(came, ours)
+            # What came and has not its name is what a kill costs, and what memory holds: groups
+            # that wait for the disk make others wait that would ask for more.
+            async with self._context.exchange.permits.landing:
+                came = await self._fetch(ready, alone)
+                alone += await self._land(came, ours)
         if alone:
             await hop(_close, alone)
         for small in alone:
@@ -224,6 +224,23 @@ class Express:
             small.flow.close()
             del ours[small.id]
             await self._ends.alone(small)
+
+    async def _fetch(self, ready: deque[Small], alone: list[Small]) -> list[Small]:
+        """Some of those that are ready, asked for; others may go alone."""
+        while ready and self._is_due(ready[0]):
+            alone.append(ready.popleft())  # Its URL has grown old meanwhile.
+        came: list[Small] = []
+        if not ready:
+            return came
+        await self._context.exchange.bursts.run(
+            [small.asked for small in ready if small.asked is not None], self._goes_on
+        )
+        while ready and ready[0].asked is not None and ready[0].asked.left:
+            came.append(ready.popleft())
+        if not came:
+            alone.extend(ready)  # No connection, or nothing plain.
+            ready.clear()
+        return came
 
     def _is_due(self, small: Small) -> bool:
         lease = small.transfer.file.lease
@@ -256,6 +273,8 @@ class Express:
     async def _land(self, came: Sequence[Small], ours: dict[int, Small]) -> list[Small]:
         """What came is under its names and in the ledger; those that go on alone."""
         good = [small for small in came if self._is_whole(small)]
+        if not good:
+            return list(came)
         await self._do(functools.partial(self._write, good))
         good = [small for small in good if self._is_accepted(small)]
         for small in good:

@@ -60,7 +60,6 @@ _FAST_TOGETHER = 2 * FAST
 _MOMENT_S = 0.1
 
 _WHOLE, _RANGE = 200, 206
-_WIDE = f"bytes=0-{SMALL - 1}"
 
 
 class Flushing:
@@ -116,9 +115,14 @@ class Fetching:
     async def look(self) -> int | None:
         """The file's size, where its listing does not tell; a small file comes with the answer."""
         platform = self._context.exchange.platform
-        answer = await self._leases.ask(
-            lambda lease: widened(platform.probe(lease)), self._progress, first=self._given()
-        )
+        most = min(SMALL, self._context.choices.part_size or SMALL)
+        is_large = (self._weighing.transfer.promised_size or 0) > most
+
+        def look(lease: Lease) -> Flow[Response]:
+            # Of a file that is known to be large its first bytes come with its first range.
+            return platform.probe(lease) if is_large else widened(platform.probe(lease), most)
+
+        answer = await self._leases.ask(look, self._progress, first=self._given())
         total = self._learn(answer)
         whole = answer.status in {_WHOLE, _RANGE} and len(answer.body) == total
         if whole:
@@ -412,18 +416,18 @@ def held(flow: Flow[Response]) -> Flow[Response]:
     return _each(flow, hold)
 
 
-def widened(flow: Flow[Response]) -> Flow[Response]:
+def widened(flow: Flow[Response], most: int) -> Flow[Response]:
     """The flow that asks for a file's first byte, asking for all that a small file has."""
-    return _each(flow, widen)
+    return _each(flow, lambda request: widen(request, most))
 
 
-def widen(request: Request) -> Request:
-    """A request for a file's first byte, asking for all that a small file has."""
+def widen(request: Request, most: int) -> Request:
+    """A request for a file's first byte, asking for all of one of at most so many bytes."""
     headers = tuple(
-        (name, _WIDE) if name.lower() == "range" else (name, value)
+        (name, f"bytes=0-{most - 1}") if name.lower() == "range" else (name, value)
         for name, value in request.headers
     )
-    return changed(request, headers=headers, held=SMALL)
+    return changed(request, headers=headers, held=most)
 
 
 def hold(request: Request) -> Request:

@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,7 +70,12 @@ class Line(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._fields: list[tuple[str, str]] = []
         self._pieces: list[bytes] = []
-        self._reads = self._whole = self._keeps = False
+        self._status = 0
+        self._reads = self._whole = self._keeps = self._has_more = False
+        self._answers = 0
+        self.stale: Ask | None = None
+        """What was asked last, where the connection had served before and brought no byte of it:
+        the server had closed it, which says nothing of what was asked."""
         self._watch: asyncio.TimerHandle | None = None
         self._left_s = self._moved_s = 0.0
         self._came = 0
@@ -89,7 +95,7 @@ class Line(asyncio.Protocol):
         another shall be. Cancelled, the connection is closed.
         """
         self._asks, self._leaving, self._going = iter(asks), leaving, going
-        self._came = 0
+        self._came, self.stale = 0, None
         self._over = self._loop.create_future()
         if stall_timeout_s is not None:
             self._watch = self._loop.call_later(stall_timeout_s, self._look, stall_timeout_s)
@@ -129,8 +135,10 @@ class Line(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._end()
-            return
+            if not self._whole:
+                self._end()
+                return
+            self._has_more = True
         if self._whole:
             self._answered(ask)
 
@@ -142,15 +150,24 @@ class Line(asyncio.Protocol):
 
     # -- what the parser calls ---------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """An answer begins; one behind the one that was asked for is nobody's."""
+        self._has_more = self._whole
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field of the head."""
+        if self._has_more:
+            return
         if len(self._fields) >= _MOST_FIELDS:
             raise ValueError("too many header fields")
         self._fields.append((name.decode("latin-1"), value.decode("utf-8", "surrogateescape")))
 
     def on_headers_complete(self) -> None:
         """The head is whole: whether its body is read."""
-        if self._parser.get_status_code() < _FINAL:
+        if self._has_more:
+            return
+        self._status = self._parser.get_status_code()
+        if self._status < _FINAL:
             self._fields.clear()
             return
         assert self._ask is not None
@@ -162,13 +179,14 @@ class Line(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Bytes of the body."""
-        if self._reads:
+        if self._reads and not self._has_more:
             self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
-        self._keeps = self._parser.should_keep_alive()
-        self._whole = self._whole or self._parser.get_status_code() >= _FINAL
+        if not self._has_more:
+            self._keeps = self._parser.should_keep_alive()
+            self._whole = self._whole or self._status >= _FINAL
 
     # -- one after the other -----------------------------------------------------------------
 
@@ -180,7 +198,7 @@ class Line(asyncio.Protocol):
             self._done()
             return
         self._fields, self._pieces = [], []
-        self._whole = False
+        self._whole = self._has_more = False
         self._leaving(ask)
         ask.left = True
         self._left_s = self._moved_s = self._loop.time()
@@ -188,18 +206,21 @@ class Line(asyncio.Protocol):
 
     def _answered(self, ask: Ask) -> None:
         """A whole answer, or as much of it as is wanted."""
-        ask.status = self._parser.get_status_code()
+        ask.status = self._status
+        self._answers += 1
         if self._reads:
             ask.body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._came += len(ask.body)
-        if not self._reads or not self._keeps:
+        if not self._reads or not self._keeps or self._has_more:
             self._ask = None
             self.close()
         self._next()
 
     def _end(self) -> None:
         """No answer, or none that can be read."""
-        self._ask = None
+        ask, self._ask = self._ask, None
+        if ask is not None and self._answers and not ask.waited_s and not ask.timed_out:
+            self.stale = ask
         self.close()
         self._done()
 
@@ -241,18 +262,28 @@ class Lines:
     ) -> None:
         """As `Line.run`, on a connection to `host` (scheme and authority), kept for the next.
 
+        What was asked of a connection that its server had closed meanwhile is asked of a new one.
         Raises OSError (of which a time-out is one) where none is had; nothing was sent then.
         """
-        idle = self._idle.setdefault(host, [])
-        line = None
-        while idle and line is None:
-            kept = idle.pop()
-            line = kept if kept.is_open else None
-        if line is None:
-            line = await self._connected(host)
-        await line.run(asks, leaving=leaving, going=going, stall_timeout_s=stall_timeout_s)
-        if line.is_open:
-            idle.append(line)
+        waiting: Iterable[Ask] = iter(asks)
+        while True:
+            line = self._kept(host) or await self._connected(host)
+            await line.run(waiting, leaving=leaving, going=going, stall_timeout_s=stall_timeout_s)
+            if line.is_open:
+                self._idle.setdefault(host, []).append(line)
+            if line.stale is None:
+                return
+            line.stale.left = False
+            waiting = chain((line.stale,), waiting)
+
+    def _kept(self, host: str) -> Line | None:
+        """An idle connection, if there is one."""
+        idle = self._idle.get(host, [])
+        while idle:
+            line = idle.pop()
+            if line.is_open:
+                return line
+        return None
 
     async def _connected(self, host: str) -> Line:
         parts = urlsplit(host)

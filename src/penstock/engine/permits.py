@@ -27,6 +27,8 @@ BEGIN: Final = 16
 _FIRST_LOOK_S: Final = 0.1
 _FULL_RATE: Final = 200 * MIB
 _NEAR_S: Final = 0.002
+# Groups of bodies that are being written while the permits are out to others.
+_LANDING: Final = 2
 # As many as any line is worth: 64 of 20 MB/s are more than 10 Gbit/s.
 MOST: Final = 64
 # Fewer would leave threads idle while others digest.
@@ -117,6 +119,9 @@ class Permits:
         self.passed = 0
         """Bytes that all bodies of the run moved, so far."""
         self._limiter = anyio.CapacityLimiter(width.width)
+        self.landing = anyio.CapacityLimiter(width.width + _LANDING)
+        """For what holds bodies from before they come until they are on the disk: who comes
+        quicker than the disk takes waits for it, for it all is in memory, and lost if killed."""
         self._look_s = 0.0
         self._look_at_memory_s = 0.0
         self._memory_at_first = memory()
@@ -172,7 +177,11 @@ class Permits:
         is_near = soonest_s is not None and soonest_s < _NEAR_S
         if not is_near and self.passed < _FULL_RATE * _FIRST_LOOK_S:
             self.width.open_to(wide, self.now())
-            self._limiter.total_tokens = self.width.width
+            self._changed()
+
+    def _changed(self) -> None:
+        self._limiter.total_tokens = self.width.width
+        self.landing.total_tokens = self.width.width + _LANDING
 
     def _look(self) -> None:
         now_s = self.now()
@@ -191,7 +200,7 @@ class Permits:
         if self.waiting:
             self.width.filled()
         if self.width.look(now_s, pressed=pressed) != self._limiter.total_tokens:
-            self._limiter.total_tokens = self.width.width
+            self._changed()
 
 
 class Room:
