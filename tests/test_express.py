@@ -295,7 +295,7 @@ async def test_groups_that_wait_for_the_disk_make_others_wait(files: Files) -> N
 
     def hook(event: str, _: tuple[object, ...]) -> None:
         if event == moments.FLUSHING and not done:
-            named.acquire(timeout=0.02)
+            named.acquire(timeout=0.005)
             seen.append((sum(files.asked.values()), len(list((files.home / "to").glob("[0-9]*")))))
 
     done = False
