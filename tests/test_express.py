@@ -318,14 +318,29 @@ async def test_strict_publishes_only_what_is_proved(files: Files) -> None:
     assert sum(line.status == "verified" for line in lines.values()) == 11
 
 
-async def test_a_file_that_appears_meanwhile_is_a_conflict_and_stays(files: Files) -> None:
+@pytest.mark.parametrize(
+    ("choice", "mine", "status", "reason"),
+    [
+        ("fail", b"mine", "failed", "conflict"),
+        ("skip", b"mine", "skipped", "conflict"),
+        ("rename", b"mine", "verified", None),
+        ("overwrite", b"mine", "verified", None),
+        ("fail", body(9), "skipped", "already there, the same"),
+    ],
+)
+async def test_a_file_that_appears_meanwhile_is_met_as_one_that_stood_there(
+    files: Files, choice: str, mine: bytes, status: str, reason: str | None
+) -> None:
     def appear(_: server.Request) -> server.Response:
         files.here(9).parent.mkdir(exist_ok=True)
-        files.here(9).write_bytes(b"mine")
+        files.here(9).write_bytes(mine)
         return server.Response(body=body(9))
 
     files.faults[9] = [appear]
-    lines = await files.copy(files.manifest(20))
-    assert (lines[9].status, lines[9].reason) == ("failed", "conflict")
-    assert files.here(9).read_bytes() == b"mine"
+    lines = await files.copy(files.manifest(20), on_conflict=choice)
+    assert (lines[9].status, lines[9].reason) == (status, reason)
+    assert files.here(9).read_bytes() == (body(9) if choice == "overwrite" else mine)
+    if choice == "rename":
+        assert files.here(9).with_name("9 (2)").read_bytes() == body(9)
     assert files.left() == []
+    assert sum(line.status == "verified" for line in lines.values()) >= 19

@@ -377,8 +377,16 @@ class Download:
         )
         published = await self._name(partial)
         if published is None:
+            # Something took the name meanwhile: it is met as if it had stood there before.
+            try:
+                met = await self._already_there()
+            except PenstockError:
+                await self._drop(partial)
+                raise
+            if met is None:
+                return await self._publish(partial, size, fetched, finding)
             await self._drop(partial)
-            raise Conflict(f"{self._final} appeared while it was being fetched")
+            return met
         await ledger.end(
             row.id,
             state,

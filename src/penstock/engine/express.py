@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from penstock.core.errors import Conflict, PenstockError
+from penstock.core.errors import PenstockError
 from penstock.core.events import BytesMoved, TransferStarted
 from penstock.core.lifecycle import State
 from penstock.core.model import Fingerprint, Flow, Request, Response
@@ -361,13 +361,13 @@ class Express:
             self._ends.through(small, _ended(small))
         for small in smalls:
             if small.named is None:
-                error = small.error or Conflict(
-                    f"{small.transfer.local_path} appeared while it was being fetched"
-                )
                 assert small.partial is not None
-                await self._context.ledger.drop_receipts(small.id)
                 await files.remove(small.partial.path)
-                await self._ends.missed(small, error)
+                if small.error is not None:
+                    await self._ends.missed(small, small.error)
+                else:
+                    # Something took the name meanwhile: it is met as if it had stood there.
+                    await self._ends.alone(small)
 
     def _name(self, smalls: Sequence[Small]) -> None:
         """The files stand under their final names, durably, or have an error. Blocks."""
