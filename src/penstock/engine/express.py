@@ -170,27 +170,44 @@ class Express:
 
     async def move(self, group: Sequence[Small]) -> None:
         """Every transfer of the group has ended, was handed on, or was not begun."""
-        context = self._context
-        identities = [small.transfer.identity for small in group]
-        rows = await context.ledger.claim_all(identities, context.run)
-        ours: dict[int, Small] = {}
-        for small, row in zip(group, rows, strict=True):
-            if isinstance(row, Held):
-                small.flow.close()
-                self._ends.held(small.transfer, row)
-            else:
-                small.row = row
-                ours[row.id] = small
+        ledger, ours = self._context.ledger, dict[int, Small]()
         try:
-            await self._move(ours)
+            # What came and has not its name is what a kill costs, and what memory holds: groups
+            # that wait for the disk make others wait that would ask for more.
+            async with self._context.exchange.permits.landing:
+                await self._claim(group, ours)
+                alone = await self._move(ours)
+            if alone:
+                await hop(_close, alone)
+            for small in alone:
+                if self._stop.asked:
+                    break
+                del ours[small.id]
+                await self._ends.alone(small)
         finally:
+            for small in group:
+                small.flow.close()
             if ours:  # Not begun, or cut off.
                 left = list(ours.values())
                 with anyio.CancelScope(shield=True):
                     await hop(_drop, left)
-                    await context.ledger.release(*ours)
+                    await ledger.release(*ours)
 
-    async def _move(self, ours: dict[int, Small]) -> None:
+    async def _claim(self, group: Sequence[Small], ours: dict[int, Small]) -> None:
+        """Those of the group that no other run moves are ours, by their rows."""
+        if self._stop.asked:
+            return
+        identities = [small.transfer.identity for small in group]
+        rows = await self._context.ledger.claim_all(identities, self._context.run)
+        for small, row in zip(group, rows, strict=True):
+            if isinstance(row, Held):
+                self._ends.held(small.transfer, row)
+            else:
+                small.row = row
+                ours[row.id] = small
+
+    async def _move(self, ours: dict[int, Small]) -> list[Small]:
+        """Those that go well have ended; the others, to go on alone."""
         now_s, emit = self._context.clock.now_s(), self._context.emit
         smalls = list(ours.values())
         paths = [small.transfer.local_path for small in smalls]
@@ -211,19 +228,9 @@ class Express:
             )
             ready.append(small)
         while ready and not self._stop.asked:
-            # What came and has not its name is what a kill costs, and what memory holds: groups
-            # that wait for the disk make others wait that would ask for more.
-            async with self._context.exchange.permits.landing:
-                came = await self._fetch(ready, alone)
-                alone += await self._land(came, ours)
-        if alone:
-            await hop(_close, alone)
-        for small in alone:
-            if self._stop.asked:
-                break
-            small.flow.close()
-            del ours[small.id]
-            await self._ends.alone(small)
+            came = await self._fetch(ready, alone)
+            alone += await self._land(came, ours)
+        return alone
 
     async def _fetch(self, ready: deque[Small], alone: list[Small]) -> list[Small]:
         """Some of those that are ready, asked for; others may go alone."""
@@ -404,7 +411,6 @@ def _close(smalls: Sequence[Small]) -> None:
 def _drop(smalls: Sequence[Small]) -> None:
     """Files that were cut off leave nothing that no later run could use. Blocks."""
     for small in smalls:
-        small.flow.close()
         partial = small.partial
         if partial is None or partial.descriptor < 0:
             continue
