@@ -391,7 +391,7 @@ def main() -> None:
     parser.add_argument("--up-to-size", type=parse_size, default=GIB, help="largest file")
     parser.add_argument("--file-size", type=parse_size, default=KIB, help="of each of many files")
     parser.add_argument("--folder", type=Path, help="where the files of many lie")
-    parser.add_argument("--plot", type=Path, default=Path(__file__).parent / "growth.png")
+    parser.add_argument("--plot", type=Path, help="default: growth.png beside this; smoke: none")
     parser.add_argument("--smoke", action="store_true", help="a tiny run, to see that it works")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -406,8 +406,9 @@ def main() -> None:
     head = ("how much", "what", "wall s", "CPU s", "CPU", "MiB at most")
     rows = [row(one, of_files=True) for one in by_count]
     print_table(head, rows + [row(one, of_files=False) for one in by_size])
-    if not given.smoke and plot(by_count, by_size, given.plot):
-        print(f"drawn: {given.plot}", file=sys.stderr)
+    path = given.plot or (None if given.smoke else Path(__file__).parent / "growth.png")
+    if path is not None and plot(by_count, by_size, path):
+        print(f"drawn: {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":
