@@ -8,6 +8,7 @@ answers, pauses, tries and outages are judged there and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -121,10 +122,9 @@ class Bursts:
             def goes_on(came: int) -> bool:
                 return not came or (came < _BYTES and self._now() < until_s and going())
 
-            try:
+            # Without a connection nothing is sent, or no more: whoever asks again is told why.
+            with suppress(OSError):
                 await self._transport.burst(host, asks, leaving=leaving, going=goes_on)
-            except OSError:
-                return  # No connection: whoever asks again is told why.
             took_s, left, won = self._now() - began_s, 0, 0
             for ask, one in asks.items():
                 if not ask.left:
