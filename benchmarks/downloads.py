@@ -13,7 +13,6 @@ that it is there, which no peer does, and on a disk that is what would be measur
 
 from __future__ import annotations
 
-import argparse
 import filecmp
 import hashlib
 import json
@@ -24,7 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import KIB, MIB
-from peers import Client, Took, certify, in_turns, nginx, penstock, program, run, table
+from peers import (
+    Client,
+    Took,
+    certify,
+    each_workload,
+    in_turns,
+    nginx,
+    penstock,
+    program,
+    run,
+    table,
+)
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a place in memory, in which a folder of our own is made
 
@@ -153,19 +163,14 @@ def measure(work: Workload, port: int, rounds: int, folder: Path | None) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", help=f"some of: {' '.join(FULL)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
-    parser.add_argument("--port", type=int, default=18_917)
-    parser.add_argument("--smoke", action="store_true", help="all of it, tiny")
-    given = parser.parse_args()
-    if program("nginx") is None:
-        print("nothing to fetch from, all left out")
-        return
-    works = SMOKE if given.smoke else {name: FULL[name] for name in given.workloads or FULL}
-    for work in works.values():
-        measure(work, given.port, 1 if given.smoke else given.rounds, given.folder)
+    each_workload(
+        __doc__,
+        FULL,
+        SMOKE,
+        measure,
+        port=18_917,
+        without_nginx="nothing to fetch from, all left out",
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ PENSTOCK_PEERS names, as well.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -21,11 +22,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from harness import MIB, print_table, resident
 
 # Where files lie that no disk should slow down, in folders of our own; None where there is no such.
 MEMORY = next((p for p in (Path("/dev/shm"),) if os.access(p, os.W_OK)), None)  # noqa: S108
+W = TypeVar("W")
+
 _LOOK_S = 0.005
 HEAD = ("client", "wall s", "CPU s", "peak MiB", "penstock's wall ÷", "penstock's CPU ÷")
 
@@ -228,3 +232,28 @@ def certify(folder: Path) -> bool:
     files = ("-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem")
     subprocess.run([*command, *files], check=True, capture_output=True)
     return True
+
+
+def each_workload(
+    doc: str | None,
+    full: Mapping[str, W],
+    smoke: Mapping[str, W],
+    measure: Callable[[W, int, int, Path | None], None],
+    *,
+    port: int,
+    without_nginx: str,
+) -> None:
+    """What the command line asks for, measured: workload, port, rounds, and where to work."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("workloads", nargs="*", help=f"some of: {' '.join(full)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
+    parser.add_argument("--port", type=int, default=port)
+    parser.add_argument("--smoke", action="store_true", help="all of it, tiny")
+    given = parser.parse_args()
+    if program("nginx") is None:
+        print(without_nginx)
+        return
+    works = smoke if given.smoke else {name: full[name] for name in given.workloads or full}
+    for work in works.values():
+        measure(work, given.port, 1 if given.smoke else given.rounds, given.folder)

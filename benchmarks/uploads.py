@@ -15,7 +15,6 @@ digest nothing. What arrived is compared with the source in every round. Files l
 
 from __future__ import annotations
 
-import argparse
 import filecmp
 import json
 import tempfile
@@ -23,7 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import KIB, MIB, World, make_files, world
-from peers import MEMORY, Client, Took, certify, in_turns, nginx, penstock, program, run, table
+from peers import (
+    MEMORY,
+    Client,
+    Took,
+    certify,
+    each_workload,
+    in_turns,
+    nginx,
+    penstock,
+    program,
+    run,
+    table,
+)
 
 from penstock.simulators import Zeros
 from penstock.simulators.presign import Lease
@@ -144,19 +155,9 @@ def measure(work: Workload, port: int, rounds: int, folder: Path | None) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", help=f"some of: {' '.join(FULL)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
-    parser.add_argument("--port", type=int, default=18_919)
-    parser.add_argument("--smoke", action="store_true", help="all of it, tiny")
-    given = parser.parse_args()
-    if program("nginx") is None:
-        print("nothing to send to, all left out")
-        return
-    works = SMOKE if given.smoke else {name: FULL[name] for name in given.workloads or FULL}
-    for work in works.values():
-        measure(work, given.port, 1 if given.smoke else given.rounds, given.folder)
+    each_workload(
+        __doc__, FULL, SMOKE, measure, port=18_919, without_nginx="nothing to send to, all left out"
+    )
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from penstock.engine import files
 from penstock.engine.digests import Digests
 from penstock.engine.files import SliceWriter, hop
 from penstock.engine.reading import reading
+from penstock.engine.reserving import open_partial
 from penstock.simulators import SevenBridges, SevenBridgesSettings
 
 
@@ -322,7 +323,7 @@ async def test_a_disk_that_is_full_is_told_by_the_write() -> None:
 
 def test_a_partial_is_made_with_its_folders_and_its_size(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / ".f"
-    assert files.open_partial(str(path), 3 * MIB) == 0
+    assert open_partial(str(path), 3 * MIB) == 0
     found = path.stat()
     assert found.st_size == 3 * MIB
     assert found.st_blocks * 512 >= 3 * MIB, "blocks are reserved, so that a full disk shows now"
@@ -331,13 +332,13 @@ def test_a_partial_is_made_with_its_folders_and_its_size(tmp_path: Path) -> None
 def test_a_partial_keeps_the_bytes_it_has(tmp_path: Path) -> None:
     path = tmp_path / ".f"
     path.write_bytes(b"abc")
-    assert files.open_partial(str(path), 5) == 3
+    assert open_partial(str(path), 5) == 3
     assert path.read_bytes() == b"abc\0\0"
-    assert files.open_partial(str(path), 5) == 5
+    assert open_partial(str(path), 5) == 5
     assert path.read_bytes() == b"abc\0\0"
-    assert files.open_partial(str(path), 2) == 5
+    assert open_partial(str(path), 2) == 5
     assert path.read_bytes() == b"ab"
-    assert files.open_partial(str(path), 0) == 2
+    assert open_partial(str(path), 0) == 2
     assert path.read_bytes() == b""
 
 
@@ -357,20 +358,20 @@ def test_a_partial_goes_through_nothing_that_is_no_file(
     (tmp_path / "elsewhere").write_bytes(b"precious")
     make(tmp_path / ".f")
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's
-        files.open_partial(str(tmp_path / ".f"), 5)
+        open_partial(str(tmp_path / ".f"), 5)
     assert (tmp_path / "elsewhere").read_bytes() == b"precious"
 
 
 def test_a_partial_below_a_file_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     with pytest.raises(OSError):  # noqa: PT011
-        files.open_partial(str(tmp_path / "f" / ".g"), 5)
+        open_partial(str(tmp_path / "f" / ".g"), 5)
 
 
 def test_publishing_takes_the_name_and_the_time(tmp_path: Path) -> None:
     (tmp_path / ".f").write_bytes(b"abc")
     (tmp_path / "f").write_bytes(b"old")
-    found = files.publish(str(tmp_path / ".f"), str(tmp_path / "f"), 1_000_000_000.0)
+    found = files.place(str(tmp_path / ".f"), str(tmp_path / "f"), 1_000_000_000.0)
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert (tmp_path / "f").read_bytes() == b"abc"
     assert found == files.fingerprint(str(tmp_path / "f"))

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from penstock.core.model import MIB, Part
 from penstock.core.plan import cut
-from penstock.engine import files
-from penstock.engine.files import Reserving
 from penstock.engine.front import Front
+from penstock.engine.reserving import RESERVED_AT_ONCE, Reserving, open_partial
 from penstock.engine.stretches import LARGEST_STRETCH, MOMENT_S, Pace, Settling, Stretch, Stretches
 
 BODY = os.urandom(4500)
@@ -129,8 +128,8 @@ async def test_few_ranges_of_a_stretch_wait_for_their_receipts(tmp_path: Path) -
 
 
 async def test_nothing_is_written_where_blocks_are_not_reserved_yet(tmp_path: Path) -> None:
-    path, size = tmp_path / "file", files.RESERVED_AT_ONCE + 5
-    files.open_partial(str(path), size, reserved=False)
+    path, size = tmp_path / "file", RESERVED_AT_ONCE + 5
+    open_partial(str(path), size, reserved=False)
     reserving, reached = Reserving(str(path), size), list[int]()
     async with anyio.create_task_group() as group:
 

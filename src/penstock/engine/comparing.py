@@ -32,6 +32,7 @@ from penstock.engine.digests import can_digest, new_digest
 from penstock.engine.exchange import Exchange, Tally
 from penstock.engine.files import hop
 from penstock.engine.leases import Leases, Renewals
+from penstock.engine.reserving import open_partial
 
 # Bytes read back at once: what one file needs on the local disk while it is read.
 _PIECE = 64 * MIB
@@ -198,7 +199,7 @@ class RemoteComparer:
         validator: str | None = None
         for part in cut(size, _PIECE):
             partial = f"{self._folder}/.penstock-verify-{id(leases)}-{part.number}.part"
-            await hop(files.open_partial, partial, part.offset + part.length)
+            await hop(open_partial, partial, part.offset + part.length)
             ask = functools.partial(
                 self._exchange.platform.get_part,
                 part=part,

@@ -38,7 +38,7 @@ from penstock.engine.files import hop
 from penstock.engine.leases import Leases
 from penstock.engine.partials import Partial, partial_of
 from penstock.engine.rows import Row
-from penstock.engine.weighing import Fetched, Weighing
+from penstock.engine.weighing import UNPROVED, Fetched, Weighing
 
 # Whole fetches of one file before it is given up: the first, one for a mismatch, one to see
 # whether the bytes are the same again, and one spare.
@@ -400,7 +400,7 @@ class Download:
         )
         return Ended(
             state,
-            reason=None if state is State.VERIFIED else "nothing the platform offers proves it",
+            reason=None if state is State.VERIFIED else UNPROVED,
             id=self._transfer.file.id,
             size=size,
             digests=fetched.digests,

@@ -41,7 +41,7 @@ from penstock.engine.lean import host_of
 from penstock.engine.ledger import Arrived, End, Held, Row
 from penstock.engine.partials import Partial, partial_of
 from penstock.engine.stopping import Stop
-from penstock.engine.weighing import Weighing
+from penstock.engine.weighing import UNPROVED, Weighing
 
 T = TypeVar("T")
 
@@ -51,7 +51,6 @@ MOST = 32
 _NO_WAIT_S = 30e-6
 # How long a group takes at most that is asked for on one connection, as far as can be foreseen.
 _MOMENT_S = 0.1
-_UNPROVED = "nothing the platform offers proves it"
 
 
 @dataclass(slots=True, eq=False)
@@ -463,7 +462,7 @@ def _ended(small: Small) -> Ended:
     state = _state(small)
     return Ended(
         state,
-        reason=None if state is State.VERIFIED else _UNPROVED,
+        reason=None if state is State.VERIFIED else UNPROVED,
         id=small.transfer.file.id,
         size=small.size,
         digests=small.digests,

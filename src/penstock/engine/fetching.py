@@ -37,11 +37,12 @@ from penstock.core.values import changed
 from penstock.engine import files
 from penstock.engine.context import Context
 from penstock.engine.digests import STATED, stated_too
-from penstock.engine.files import Reserving, hop
+from penstock.engine.files import hop
 from penstock.engine.front import Front, known_by
 from penstock.engine.groups import each, task_group
 from penstock.engine.leases import Leases
 from penstock.engine.partials import Partial
+from penstock.engine.reserving import RESERVED_AT_ONCE, Reserving, open_partial
 from penstock.engine.rows import Row
 from penstock.engine.stretches import Settling, Stretch, Stretches
 from penstock.engine.weighing import Fetched, Weighing
@@ -217,7 +218,7 @@ class Fetching:
         self.parts = 1
         source = self._weighing.transfer.fingerprint(0)
         await self._context.ledger.start(self._row.id, source, partial=path)
-        await hop(files.open_partial, path, 0)
+        await hop(open_partial, path, 0)
         names = frozenset(self._weighing.names() | {STATED})
         platform = self._context.exchange.platform
         answer = await self._leases.ask(
@@ -235,7 +236,7 @@ class Fetching:
         """A file of one range: its digests are taken as the bytes pass."""
         self.parts, part = 1, Part(1, 0, size)
         await self._context.ledger.start(self._row.id, source, partial=path)
-        await hop(files.open_partial, path, size)
+        await hop(open_partial, path, size)
         names = self._weighing.names() | {STATED}
         headers, digests = await self._get(path, part, size, None, names)
         await hop(files.flush, path)
@@ -252,7 +253,7 @@ class Fetching:
         resume: bool,
     ) -> Fetched:
         """A file of many ranges, in order, and the digests of its front as it grows."""
-        had = await hop(files.open_partial, path, size, reserved=False)
+        had = await hop(open_partial, path, size, reserved=False)
         # A receipt claims bytes under a name: the name is on the disk before.
         await hop(files.flush_folder, os.path.dirname(path))  # noqa: PTH120
         parts = cut(size, part_size)
@@ -323,7 +324,7 @@ class Fetching:
             group.start_soon(reserving.run)
             settling = Settling(group, settle)
             # A stream that waited for blocks would be taken for a slow one.
-            await reserving.reach(4 * files.RESERVED_AT_ONCE)
+            await reserving.reach(4 * RESERVED_AT_ONCE)
             try:
                 stretches = Stretches(missing, most)
                 await each(stretches, fetch, at_once=width, widening=self._is_slow)

@@ -37,7 +37,6 @@ from penstock.core.errors import (
 from penstock.core.model import MIB, FileSlice, Fingerprint
 from penstock.engine import moments
 from penstock.engine.digests import Digests
-from penstock.engine.mounts import in_memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,9 +47,6 @@ READ_SIZE = MIB
 
 # What is digested in one hop where nothing else waits for it: a tenth of a second of MD5.
 DIGEST_AT_ONCE = 64 * MIB
-
-# Blocks reserved in one hop: some milliseconds where they are pages of memory.
-RESERVED_AT_ONCE = 32 * MIB
 
 _NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -355,103 +351,6 @@ def lock_partial(path: str) -> int | None:
         os.close(descriptor)
 
 
-def open_partial(path: str, size: int, *, reserved: bool = True) -> int:
-    """The bytes a hidden partial already had; afterwards it exists, is ours, and has `size` bytes.
-
-    Blocks are `reserved` where the file system can, so that a full disk is found before bytes
-    move. Raises OSError. Blocks; call it through `hop`.
-    """
-    make_folder(Path(path).parent)
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EEXIST, "stands in the way and is no file", path)
-        if size and found.st_size != size:
-            os.ftruncate(descriptor, size)
-            if reserved:
-                if _is_in_memory(found.st_dev, os.path.dirname(path)):  # noqa: PTH120 - speed
-                    _check_room(descriptor, size)
-                else:
-                    _reserve(descriptor, 0, size)
-        elif not size:
-            os.ftruncate(descriptor, 0)
-        moments.reached(moments.MADE, path)
-        return found.st_size
-    finally:
-        os.close(descriptor)
-
-
-def _reserve(descriptor: int, offset: int, length: int) -> None:
-    """Blocks are reserved where the file system can; where there are too few, none of the file."""
-    try:
-        os.posix_fallocate(descriptor, offset, length)
-    except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and is_full(error):
-            os.ftruncate(descriptor, 0)
-            raise
-
-
-@functools.lru_cache(maxsize=64)
-def _is_in_memory(device: int, folder: str) -> bool:  # noqa: ARG001 - what was mounted meanwhile
-    return in_memory(Path(folder))
-
-
-def _check_room(descriptor: int, size: int) -> None:
-    """Nothing, or the OSError of a full disk, where a file of so many bytes has no room.
-
-    The file is empty then.
-    """
-    found, has = os.fstatvfs(descriptor), os.fstat(descriptor).st_blocks * 512
-    if found.f_blocks and found.f_bavail * found.f_frsize + has < size:
-        os.ftruncate(descriptor, 0)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-class Reserving:
-    """A file's blocks, reserved in order while the first of them are written already.
-
-    Nothing is written ahead of it: where a file system cannot reserve, the C library does so by
-    writing into each block, which must not meet a writer. Source: posix_fallocate(3). In memory,
-    where pages would be filled twice, the room is only looked at.
-    """
-
-    def __init__(self, path: str, size: int) -> None:
-        self._path = path
-        self._size = size
-        self._reached = 0
-        self._moved = anyio.Event()
-
-    async def run(self) -> None:
-        """All is reserved. Raises OSError, the file then being empty."""
-        with anyio.CancelScope(shield=True):
-            descriptor = await hop(os.open, self._path, os.O_RDWR)
-        try:
-            while self._reached < self._size:
-                length = min(RESERVED_AT_ONCE, self._size - self._reached)
-                if await hop(self._is_in_memory, descriptor):
-                    await hop(_check_room, descriptor, self._size)
-                    length = self._size - self._reached
-                else:
-                    await hop(_reserve, descriptor, self._reached, length)
-                self._reached += length
-                moved, self._moved = self._moved, anyio.Event()
-                moved.set()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await hop(os.close, descriptor)
-
-    def _is_in_memory(self, descriptor: int) -> bool:
-        folder = os.path.dirname(self._path)  # noqa: PTH120 - speed
-        return _is_in_memory(os.fstat(descriptor).st_dev, folder)
-
-    async def reach(self, end: int) -> None:
-        """Returns when the file may be written up to `end`."""
-        while self._reached < min(end, self._size):
-            await self._moved.wait()
-
-
 def flush(path: str) -> None:
     """A file's bytes are on the disk. Blocks; call it through `hop`."""
     descriptor = os.open(path, os.O_RDWR)
@@ -461,18 +360,11 @@ def flush(path: str) -> None:
         os.close(descriptor)
 
 
-def publish(partial: str, final: str, modified_at: float | None = None) -> Fingerprint:
-    """The partial stands under its final name, durably; the fingerprint it has there.
-
-    Blocks; call it through `hop`. Raises OSError.
-    """
-    published = place(partial, final, modified_at)
-    flush_folder(os.path.dirname(final))  # noqa: PTH120 - bytes paths and speed
-    return published
-
-
 def place(partial: str, final: str, modified_at: float | None = None) -> Fingerprint:
-    """As `publish`, but for the folder, which the caller flushes."""
+    """The partial stands under its final name; the fingerprint it has there.
+
+    Durable once the caller has flushed the folder. Blocks. Raises OSError.
+    """
     if modified_at is not None:
         os.utime(partial, (modified_at, modified_at))
     else:

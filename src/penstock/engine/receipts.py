@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from penstock.core.model import Fingerprint, Receipt, Upload
 from penstock.engine.columns import UNREADABLE, RowUnreadable
@@ -20,6 +21,9 @@ from penstock.engine.rows import (
     start_over,
     stored,
 )
+
+# An intent but for its id: transfer, kind, place, name, size, part size, and when.
+_Asked: TypeAlias = tuple[int | None, str, str, str, int | None, int | None, float]
 
 
 class Receipts(Commits):
@@ -60,7 +64,7 @@ class Receipts(Commits):
     ) -> int:
         """The id of an intent, committed before the request it is about is sent."""
         asked = (transfer, kind, place, name, size, part_size, made_at)
-        return await self._do(lambda c: _intend(c, *asked))
+        return await self._do(lambda c: _intend(c, asked))
 
     async def sent_whole(
         self,
@@ -76,7 +80,7 @@ class Receipts(Commits):
 
         def work(connection: sqlite3.Connection) -> None:
             _keep(connection, transfer, receipt)
-            _intend(connection, transfer, "complete", place, name, size, None, made_at)
+            _intend(connection, (transfer, "complete", place, name, size, None, made_at))
 
         await self._do(work)
 
@@ -96,7 +100,7 @@ class Receipts(Commits):
         def work(connection: sqlite3.Connection) -> Intent:
             start_over(connection, transfer, source, part_size, None, None)
             asked = (transfer, "create", place, name, size, part_size, made_at)
-            return Intent(_insert(connection, *asked), *asked)  # Earlier ones are forgotten.
+            return Intent(_insert(connection, asked), *asked)  # Earlier ones are forgotten.
 
         return await self._do(work)
 
@@ -191,31 +195,15 @@ def _keep(connection: sqlite3.Connection, transfer: int, receipt: Receipt) -> No
     )
 
 
-def _intend(
-    connection: sqlite3.Connection,
-    transfer: int | None,
-    kind: str,
-    place: str,
-    name: str,
-    size: int | None,
-    part_size: int | None,
-    made_at: float,
-) -> int:
+def _intend(connection: sqlite3.Connection, asked: _Asked) -> int:
+    transfer, kind, *_ = asked
     if transfer is not None:
         connection.execute("DELETE FROM intents WHERE transfer = ? AND kind = ?", (transfer, kind))
-    return _insert(connection, transfer, kind, place, name, size, part_size, made_at)
+    return _insert(connection, asked)
 
 
-def _insert(
-    connection: sqlite3.Connection,
-    transfer: int | None,
-    kind: str,
-    place: str,
-    name: str,
-    size: int | None,
-    part_size: int | None,
-    made_at: float,
-) -> int:
+def _insert(connection: sqlite3.Connection, asked: _Asked) -> int:
+    transfer, kind, place, name, size, part_size, made_at = asked
     cursor = connection.execute(
         "INSERT INTO intents (transfer, kind, place, name, size, part_size, made_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -27,6 +27,9 @@ from penstock.core.transfers import Choices, DownTransfer
 from penstock.engine import files
 from penstock.engine.digests import can_digest
 
+# Why a file that came is `unverified`, as its line says.
+UNPROVED = "nothing the platform offers proves it"
+
 
 @dataclass(slots=True)
 class Fetched:

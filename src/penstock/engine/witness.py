@@ -24,6 +24,7 @@ from penstock.engine.digests import can_digest
 from penstock.engine.exchange import Tally
 from penstock.engine.files import hop
 from penstock.engine.leases import Leases
+from penstock.engine.reserving import open_partial
 from penstock.engine.rows import Row
 
 
@@ -102,7 +103,7 @@ class Witness:
         size = self._transfer.found.size
         for receipt in receipts:
             partial = f"{folder}/.penstock-{row.id}-{receipt.number}.part"
-            await hop(files.open_partial, partial, receipt.length)
+            await hop(open_partial, partial, receipt.length)
             try:
                 ask = functools.partial(
                     platform.get_part,
